@@ -1,0 +1,60 @@
+#pragma once
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gRPC server on nghttp2, driven by the daemon's loop. Dispatches protobuf-c service descriptors.
+ * Unary handlers run on a job pool as blocking functions with request memory in an arena; streaming
+ * ones get a stream object. Limits: 16 MiB a message, 1000 streams a connection, 64 KiB of headers.
+ */
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "loop/job.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+struct grpc_server;
+struct grpc_call;
+
+/* Fills *reply (initialised, memory from the call's arena) or returns an error. */
+typedef int (*grpc_unary)(struct grpc_call *call, const ProtobufCMessage *request,
+			  ProtobufCMessage *reply, struct error *err);
+/* Server streaming: the first message has arrived; keeps the call and replies from any thread with
+ * grpc_call_send() and grpc_call_finish(). Client streaming: grpc_call_on_message(). */
+typedef int (*grpc_streaming)(struct grpc_call *call, const ProtobufCMessage *request,
+			      struct error *err);
+
+struct grpc_method {
+	const char *name; /* bare method name; must exist in the descriptor */
+	grpc_unary unary;
+	grpc_streaming streaming;
+	enum job_pool pool;
+};
+
+struct grpc_service {
+	const ProtobufCServiceDescriptor *descriptor;
+	const struct grpc_method *methods; /* ends with name NULL */
+};
+
+struct grpc_server *grpc_server_new(struct loop *loop, struct jobs *jobs, void *arg, struct error *err);
+void grpc_server_add(struct grpc_server *s, const struct grpc_service *service);
+/* Takes a connected socket whose first bytes are the HTTP/2 preface (not yet read). Loop thread. */
+void grpc_server_adopt(struct grpc_server *s, int fd);
+unsigned grpc_server_connections(const struct grpc_server *s);
+void grpc_server_free(struct grpc_server *s);
+
+void *grpc_call_arg(const struct grpc_call *c);
+struct arena *grpc_call_arena(struct grpc_call *c);
+ProtobufCAllocator *grpc_call_allocator(struct grpc_call *c);
+const char *grpc_call_metadata(const struct grpc_call *c, const char *key);
+struct grpc_call *grpc_call_ref(struct grpc_call *c);
+void grpc_call_unref(struct grpc_call *c);
+struct cancel *grpc_call_cancel(struct grpc_call *c); /* client gone or deadline over */
+/* Any thread. 1: above the high-water mark, wait for on_drain; -1: gone. */
+int grpc_call_send(struct grpc_call *c, const ProtobufCMessage *m);
+void grpc_call_on_drain(struct grpc_call *c, void (*fn)(void *arg), void *arg);
+/* err NULL or OK: success. */
+void grpc_call_finish(struct grpc_call *c, const struct error *err);
+void grpc_call_on_message(struct grpc_call *c,
+			  void (*fn)(struct grpc_call *c, const ProtobufCMessage *m, void *arg),
+			  void *arg); /* m NULL: half-closed */
+void grpc_call_on_cancel(struct grpc_call *c, void (*fn)(void *arg), void *arg);
