@@ -1,0 +1,143 @@
+#pragma once
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a container is asked to be: the one form that the API front ends translate into and spec.c
+ * makes an OCI runtime spec from. Plain data with a JSON table (config.c), because it is stored with
+ * the container's record. Sizes in bytes, times in ns unless named otherwise.
+ */
+
+#include "base/json.h"
+#include "base/map.h"
+#include "base/strv.h"
+#include "oci/image.h"
+
+enum ns_mode { NS_PRIVATE, NS_HOST, NS_CONTAINER, NS_NONE, NS_SHAREABLE };
+
+struct mount_spec {
+	char *type;	   /* "bind", "volume", "tmpfs" */
+	char *source;	   /* host path, volume name ("" for an anonymous one) */
+	char *target;	   /* absolute path in the container */
+	bool read_only;
+	bool no_copy;	   /* volume: do not copy the image's content in */
+	bool create_source; /* bind (-v form): make a missing host directory */
+	bool anonymous;	   /* volume made for this container; goes with `rm -v` */
+	char *propagation; /* "rprivate" ... */
+	struct strv options; /* further mount options; for tmpfs "size=64m", "mode=1777", ... */
+};
+
+struct device_spec {
+	char *host_path;
+	char *container_path;
+	char *permissions; /* "rwm" */
+};
+
+struct ulimit_spec {
+	char *name; /* "nofile" */
+	int64_t soft, hard; /* -1: unlimited */
+};
+
+struct port_spec {
+	char *protocol; /* "tcp", "udp", "sctp" */
+	char *host_ip;
+	int64_t host_port; /* 0: ephemeral */
+	int64_t container_port;
+};
+
+struct health_spec {
+	struct strv test; /* empty: none */
+	int64_t interval, timeout, start_period, start_interval;
+	int64_t retries;
+	bool none;	  /* NONE: the image's check is off */
+};
+
+struct resources {
+	int64_t memory, memory_reservation, memory_swap; /* 0: unset; swap -1: unlimited */
+	int64_t memory_swappiness;			 /* -1: unset */
+	bool oom_kill_disable;
+	int64_t nano_cpus;
+	int64_t cpu_shares, cpu_period, cpu_quota;
+	int64_t cpu_rt_period, cpu_rt_runtime;
+	char *cpuset_cpus, *cpuset_mems;
+	int64_t pids_limit; /* 0: unset, -1: unlimited */
+	int64_t blkio_weight;
+};
+
+struct container_config {
+	char *image; /* as asked for: "busybox" */
+	char *image_id;
+	char *chain_id; /* snapshot that the rootfs is made on */
+	struct platform platform;
+
+	struct strv args; /* resolved: entrypoint ++ cmd */
+	struct strv env;  /* resolved: image's, then the user's */
+	char *cwd;
+	char *user; /* "", "uid", "name:group" ... resolved at start, inside the rootfs */
+	struct strv group_add;
+	char *hostname, *domainname;
+	bool tty, open_stdin, stdin_once;
+	char *stop_signal; /* "SIGTERM" when empty */
+	int64_t stop_timeout; /* seconds; -1: default 10 */
+	struct kvs labels;
+	struct kvs annotations;
+
+	struct {
+		struct mount_spec *v;
+		size_t n;
+	} mounts;
+	struct strv volumes_from; /* "container[:ro]" */
+	bool read_only_rootfs;
+	int64_t shm_size; /* 0: 64 MiB */
+	bool auto_remove;
+	bool init;
+
+	char *network_mode; /* "bridge", "host", "none", "container:ID", network name */
+	struct strv dns, dns_search, dns_options;
+	struct strv extra_hosts; /* "name:ip" */
+	char *mac_address, *ip_address;
+	struct strv network_aliases;
+	struct {
+		struct port_spec *v;
+		size_t n;
+	} ports;
+	struct strv exposed_ports; /* "80/tcp" */
+	char *pid_mode, *ipc_mode, *uts_mode, *cgroupns_mode, *userns_mode; /* Docker's words */
+
+	bool privileged;
+	struct strv cap_add, cap_drop;
+	struct strv security_opt; /* "no-new-privileges", "seccomp=unconfined" or JSON, "apparmor=...", "label=...", "systempaths=unconfined" */
+	struct {
+		struct device_spec *v;
+		size_t n;
+	} devices;
+	struct strv device_cgroup_rules;
+	struct strv masked_paths, readonly_paths;
+	bool default_paths; /* use Docker's lists for the two above */
+	struct kvs sysctls;
+	struct {
+		struct ulimit_spec *v;
+		size_t n;
+	} ulimits;
+	struct resources resources;
+	int64_t oom_score_adj;
+	char *cgroup_parent;
+
+	char *runtime; /* name from the configuration; NULL: default */
+	char *log_driver; /* "json-file", "none", "local"; NULL: default */
+	struct kvs log_options;
+	char *restart_policy; /* "no", "always", "on-failure", "unless-stopped" */
+	int64_t restart_max_retries;
+	struct health_spec health;
+};
+
+void container_config_done(struct container_config *c);
+void container_config_copy(struct container_config *dst, const struct container_config *src);
+struct json *container_config_to_json(const struct container_config *c);
+int container_config_from_json(const struct json *j, struct container_config *ret,
+			       struct error *err);
+/* Entrypoint, cmd, env, user, workdir, labels, volumes, stop signal, health check of the image where
+ * the user said nothing. `entrypoint`/`cmd`: what the user gave (n == 0 and !set: nothing given). */
+int container_config_apply_image(struct container_config *c, const struct image_config *image,
+				 const struct strv *entrypoint, bool entrypoint_set,
+				 const struct strv *cmd, struct error *err);
+/* Everything that can be said wrong without looking at the host: names the field as Docker does. */
+int container_config_validate(const struct container_config *c, struct error *err);
