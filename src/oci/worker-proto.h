@@ -1,5 +1,6 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off */
 /*
  * What kistld and its kistl-image workers say to each other.
  *
@@ -35,7 +36,9 @@
  *   < {"op":"unpack","media_type","diff_id","whiteouts":"overlay|delete","max_bytes","max_entries"}
  *       [input: pipe or file, layer directory, lower root (optional: O_PATH of the mounted parents)]
  *   > {"event":"implied","paths":[...]}   any number
- *   > {"event":"unpacked","diff_id":"sha256:...","bytes":N,"entries":N}
+ *       directories that the layer needs but does not describe, made 0755 root:root; "." is the layer's
+ *       root. Names that are not UTF-8 come in "paths64":[base64...] of the same packet.
+ *   > {"event":"unpacked","diff_id":"sha256:...","bytes":N,"entries":N}   bytes: data of regular files
  *       FAILED_PRECONDITION with message "needs parent": a hard link into a lower layer and no lower root.
  * kistl-image load       (docker-archive or OCI layout tar, perhaps compressed)
  *   < {"op":"load","platform":""}  [input, staging directory]
@@ -48,6 +51,7 @@
  *   "client_key":"PEM","headers":[["Name","value"]...],"dial_timeout_ms":N,
  *   "auth":{"username","password","identity_token","registry_token"}}
  */
+/* clang-format on */
 
 #include "base/error.h"
 #include "base/json.h"
@@ -62,7 +66,7 @@ struct worker_message {
 	size_t n_fds;
 };
 
-#define WORKER_MESSAGE_INIT ((struct worker_message){.fds = {-1, -1, -1, -1}})
+#define WORKER_MESSAGE_INIT ((struct worker_message){ .fds = { -1, -1, -1, -1 } })
 
 void worker_message_done(struct worker_message *m);
 /* Consumes json; fds are borrowed. */
@@ -72,7 +76,9 @@ int worker_recv(int sock, struct worker_message *ret, struct error *err);
 /* {"event":"error"} into an error, and the other way. */
 int worker_error_decode(const struct json *j, struct error *err);
 struct json *worker_error_encode(const struct error *err);
-/* A sealed memfd with these bytes. */
+/* Whether a string (a file name, say) is UTF-8 and so may go into a message. */
+bool worker_text_valid(const char *s);
+/* A sealed memfd with these bytes, its offset at the start. */
 int worker_memfd(const void *p, size_t n, struct error *err);
 
 #define autoworkermessage CLEANUP(worker_message_done)
