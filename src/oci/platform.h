@@ -15,6 +15,8 @@ struct platform {
 
 void platform_done(struct platform *p);
 void platform_copy(struct platform *dst, const struct platform *src);
+/* x86_64 -> amd64, arm64/v8 -> arm64 ...: what documents and people write to what is compared. */
+void platform_normalize(struct platform *p);
 /* "linux/amd64", "arm64", "linux/arm/v7". Normalised. */
 int platform_parse(const char *s, struct platform *ret, struct error *err);
 void platform_host(struct platform *ret);
