@@ -39,7 +39,7 @@ void *arena_alloc(struct arena *a, size_t size)
 	const size_t align = _Alignof(max_align_t);
 
 	assert(size <= SIZE_MAX / 2);
-	size = (size + align - 1) & ~(align - 1);
+	size = (MAX(size, (size_t)1) + align - 1) & ~(align - 1);
 	if (size <= a->room - a->used) {
 		void *p = a->blocks->data + a->used;
 

@@ -76,16 +76,32 @@ static void skip_digits(struct scan *s)
 		s->p++;
 }
 
+/* json-c gives the nearest number for an integer that has no room in 64 bits. */
+static bool integer_fits(const char *digits, size_t n, bool negative)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (__builtin_mul_overflow(v, 10U, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(digits[i] - '0'), &v))
+			return false;
+	return !negative || v <= (uint64_t)INT64_MAX + 1;
+}
+
 static bool scan_number(struct scan *s)
 {
 	const char *start;
+	bool negative = *s->p == '-';
 
-	if (*s->p == '-')
+	if (negative)
 		s->p++;
 	start = s->p;
 	skip_digits(s);
 	if (s->p == start || (*start == '0' && s->p - start > 1))
 		return scan_fail(s, "invalid number");
+	if ((s->p == s->end || !memchr(".eE", *s->p, 3)) &&
+	    !integer_fits(start, (size_t)(s->p - start), negative))
+		return scan_fail(s, "integer out of range");
 	if (s->p < s->end && *s->p == '.') {
 		start = ++s->p;
 		skip_digits(s);
