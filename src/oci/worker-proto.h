@@ -15,7 +15,8 @@
  * {"event":"progress","n":I,"current":BYTES,"total":BYTES} at most every 100 ms for each n.
  *
  * kistl-image fetch      (registry client: network, no file system, no privileges)
- *   < {"op":"pull","ref","platform","endpoints":[ENDPOINT...],"parallel":N}
+ *   < {"op":"pull","ref","platform","endpoints":[ENDPOINT...],"parallel":N,"stall_timeout_ms":N,
+ *      "proxy":{"http":URL,"https":URL,"no":LIST}}        the last two may be absent, here and below
  *   > {"event":"resolved","descriptor":D,"host":"..."}
  *   > {"event":"document","kind":"index|manifest|config","descriptor":D}  [memfd]
  *   > {"event":"layer","n":I,"descriptor":D,"diff_id":"sha256:..."}  for each, then {"event":"layers","count":N}

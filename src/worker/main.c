@@ -22,6 +22,7 @@ static const struct verb {
 	int (*run)(int sock, struct error *err);
 	const char *help;
 } verbs[] = {
+	{ "fetch", worker_fetch, "download an image from a registry" },
 	{ "save", worker_save, "write an archive" },
 };
 
