@@ -82,7 +82,7 @@ bool str_equal(const char *a, const char *b)
 
 bool str_has_prefix(const char *s, const char *prefix)
 {
-	return strncmp(s, prefix, strlen(prefix)) == 0;
+	return s && strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
 bool str_has_suffix(const char *s, const char *suffix)

@@ -32,6 +32,7 @@ char *xvasprintf(const char *fmt, va_list ap) PRINTF_LIKE(1, 0);
 
 /* str_equal(NULL, NULL) is true. */
 bool str_equal(const char *a, const char *b);
+/* s NULL: false. */
 bool str_has_prefix(const char *s, const char *prefix);
 bool str_has_suffix(const char *s, const char *suffix);
 /* True for NULL and "". */
