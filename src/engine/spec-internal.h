@@ -1,0 +1,29 @@
+#pragma once
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of spec_build(): each adds its members to the document. Internal to spec*.c. */
+
+#include "engine/spec.h"
+#include "engine/user.h"
+
+/* "" is private. */
+enum ns_mode spec_ns_mode(const char *mode);
+
+/* Capabilities of a container, full names ("CAP_CHOWN"): defaults, added, dropped; limited to what
+ * this process may hand on. */
+int caps_resolve(const struct container_config *c, struct strv *ret, struct error *err);
+/* Those that this process may hand on. */
+void caps_available(struct strv *ret);
+struct json *caps_document(const struct strv *caps, bool root_user);
+
+int spec_process(const struct spec_inputs *in, const struct strv *caps, struct json *spec,
+		 struct error *err);
+int spec_mounts(const struct spec_inputs *in, struct json *spec, struct error *err);
+/* linux.devices and linux.resources.devices. */
+int spec_devices(const struct spec_inputs *in, struct json *linux_, struct json *resources,
+		 struct error *err);
+void spec_resources(const struct spec_inputs *in, struct json *resources);
+/* seccomp, masked paths, AppArmor, no_new_privs ... */
+int spec_security(const struct spec_inputs *in, const struct strv *caps, struct json *spec,
+		  struct json *linux_, struct error *err);
+/* Value of "KEY=value" or "KEY:value" among the security options, NULL when absent. */
+const char *security_option(const struct container_config *c, const char *key);

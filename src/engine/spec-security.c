@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "engine/spec-internal.h"
+
+#include <string.h>
+
+#define PROFILE_MAX (4 << 20)
+
+static const char *const masked_paths[] = {
+	"/proc/asound",	    "/proc/acpi",	 "/proc/interrupts",
+	"/proc/kcore",	    "/proc/keys",	 "/proc/latency_stats",
+	"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+	"/proc/scsi",	    "/sys/firmware",	 "/sys/devices/virtual/powercap",
+};
+
+static const char *const readonly_paths[] = {
+	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+};
+
+const char *security_option(const struct container_config *c, const char *key)
+{
+	size_t len = strlen(key);
+
+	for (size_t i = 0; i < c->security_opt.n; i++) {
+		const char *s = c->security_opt.v[i];
+
+		if (strncmp(s, key, len) != 0)
+			continue;
+		if (s[len] == '=' || s[len] == ':')
+			return s + len + 1;
+		if (s[len] == '\0')
+			return "";
+	}
+	return NULL;
+}
+
+static struct json *paths(const struct strv *own, const char *const *defaults, size_t n)
+{
+	struct json *list;
+
+	if (own->n > 0)
+		return json_new_strv(own);
+	list = json_new_array();
+	for (size_t i = 0; i < n; i++)
+		json_add(list, json_new_string(defaults[i]));
+	return list;
+}
+
+static int seccomp(const struct container_config *c, const struct strv *caps, struct json *linux_,
+		   struct error *err)
+{
+	const char *option = security_option(c, "seccomp");
+	struct json *result = NULL;
+
+	if (option ? str_equal(option, "unconfined") : c->privileged)
+		return 0;
+	if (!option || option[0] == '\0' || str_equal(option, "builtin")) {
+		json_set(linux_, "seccomp", seccomp_default(caps));
+		return 0;
+	}
+	autojson struct json *profile = json_parse(option, strlen(option), PROFILE_MAX, err);
+	if (!profile)
+		return error_wrap(err, "decoding seccomp profile failed");
+	if (seccomp_from_profile(profile, caps, &result, err) < 0)
+		return error_wrap(err, "invalid seccomp profile");
+	json_set(linux_, "seccomp", result);
+	return 0;
+}
+
+int spec_security(const struct spec_inputs *in, const struct strv *caps, struct json *spec,
+		  struct json *linux_, struct error *err)
+{
+	const struct container_config *c = in->config;
+	const char *apparmor = security_option(c, "apparmor");
+	const char *system_paths = security_option(c, "systempaths");
+	bool open_paths = c->privileged || str_equal(system_paths, "unconfined");
+
+	if (!open_paths && (c->default_paths || c->masked_paths.n > 0))
+		json_set(linux_, "maskedPaths",
+			 paths(&c->masked_paths, masked_paths, ARRAY_SIZE(masked_paths)));
+	if (!open_paths && (c->default_paths || c->readonly_paths.n > 0))
+		json_set(linux_, "readonlyPaths",
+			 paths(&c->readonly_paths, readonly_paths, ARRAY_SIZE(readonly_paths)));
+	if (apparmor && !str_equal(apparmor, "unconfined")) {
+		if (access("/sys/kernel/security/apparmor/profiles", F_OK) < 0)
+			return error_set(
+				err, ERROR_INVALID_ARGUMENT,
+				"apparmor profile '%s': AppArmor is not enabled on this host",
+				apparmor);
+		json_set_string(json_get(spec, "process"), "apparmorProfile", apparmor);
+	}
+	return seccomp(c, caps, linux_, err);
+}
