@@ -15,7 +15,7 @@ struct arena {
 	size_t room;
 };
 
-#define ARENA_INIT ((struct arena){0})
+#define ARENA_INIT ((struct arena){ 0 })
 
 void arena_done(struct arena *a);
 /* Zeroed, aligned for any type. */

@@ -20,7 +20,7 @@ struct buf {
 
 extern char buf_empty[1];
 
-#define BUF_INIT(max_bytes) ((struct buf){.data = buf_empty, .max = (max_bytes)})
+#define BUF_INIT(max_bytes) ((struct buf){ .data = buf_empty, .max = (max_bytes) })
 #define BUF_NO_LIMIT SIZE_MAX /* only for strings that the program itself bounds */
 
 void buf_done(struct buf *b);

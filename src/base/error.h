@@ -43,11 +43,11 @@ struct error {
 	char *msg; /* owned; NULL iff code is ERROR_OK */
 };
 
-#define ERROR_INIT ((struct error){0})
+#define ERROR_INIT ((struct error){ 0 })
 
 /* All return -1. Setting an error that is set already replaces it. */
 int error_set(struct error *err, enum error_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* "fmt: strerror(sys)"; the code follows from sys (ENOENT -> NOT_FOUND, EEXIST, EACCES, ENOSPC ...). */
+/* "fmt: strerror(sys)"; the code follows from sys (ENOENT -> NOT_FOUND ...). */
 int error_errno(struct error *err, int sys, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Puts "fmt: " in front of the message; code and sys stay. */
 int error_wrap(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -25,7 +25,8 @@ enum json_type {
 	JSON_OBJECT,
 };
 
-/* INVALID_ARGUMENT when it is not JSON, with the byte offset; RESOURCE_EXHAUSTED beyond max bytes. */
+/* INVALID_ARGUMENT when it is not JSON, with the byte offset; RESOURCE_EXHAUSTED beyond max bytes.
+ * A document that is only "null", integers beyond 64 bits and NUL in strings are refused too. */
 struct json *json_parse(const char *text, size_t len, size_t max, struct error *err);
 struct json *json_load_at(int dirfd, const char *path, size_t max, struct error *err);
 struct json *json_ref(struct json *j);

@@ -19,18 +19,18 @@
 
 enum json_field_type {
 	FIELD_END,
-	FIELD_STRING,	   /* char * */
-	FIELD_BOOL,	   /* bool */
-	FIELD_INT,	   /* int64_t */
-	FIELD_UINT,	   /* uint64_t */
-	FIELD_INT32,	   /* int; out of range is an error */
-	FIELD_DOUBLE,	   /* double */
-	FIELD_STRV,	   /* struct strv */
-	FIELD_KVS,	   /* struct kvs */
-	FIELD_JSON,	   /* struct json * (a reference) */
-	FIELD_OBJECT,	   /* embedded struct, sub table */
-	FIELD_OBJECT_PTR,  /* struct *, allocated, sub table; NULL when absent */
-	FIELD_ARRAY,	   /* struct { T *v; size_t n; }-shaped pair: pointer then size_t count; sub table */
+	FIELD_STRING,	  /* char * */
+	FIELD_BOOL,	  /* bool */
+	FIELD_INT,	  /* int64_t */
+	FIELD_UINT,	  /* uint64_t */
+	FIELD_INT32,	  /* int; out of range is an error */
+	FIELD_DOUBLE,	  /* double */
+	FIELD_STRV,	  /* struct strv */
+	FIELD_KVS,	  /* struct kvs */
+	FIELD_JSON,	  /* struct json * (a reference) */
+	FIELD_OBJECT,	  /* embedded struct, sub table */
+	FIELD_OBJECT_PTR, /* struct *, allocated, sub table; NULL when absent */
+	FIELD_ARRAY,	  /* pointer, then size_t count; sub table */
 };
 
 enum {
@@ -47,12 +47,19 @@ struct json_field {
 	size_t sub_size;
 };
 
-#define JSON_FIELD(n, t, st, m, f)                                                                 \
-	{ .name = (n), .type = (t), .flags = (f), .offset = offsetof(st, m) }
-#define JSON_SUB(n, t, st, m, tab, subtype, f)                                                     \
-	{ .name = (n), .type = (t), .flags = (f), .offset = offsetof(st, m), .sub = (tab),         \
-	  .sub_size = sizeof(subtype) }
-#define JSON_END { .type = FIELD_END }
+#define JSON_FIELD(n, t, st, m, f)                                                \
+	{                                                                         \
+		.name = (n), .type = (t), .flags = (f), .offset = offsetof(st, m) \
+	}
+#define JSON_SUB(n, t, st, m, tab, subtype, f)                                                   \
+	{                                                                                        \
+		.name = (n), .type = (t), .flags = (f), .offset = offsetof(st, m), .sub = (tab), \
+		.sub_size = sizeof(subtype)                                                      \
+	}
+#define JSON_END                  \
+	{                         \
+		.type = FIELD_END \
+	}
 
 int jsontab_decode(const struct json_field *table, const struct json *j, void *ret_struct,
 		   struct error *err);

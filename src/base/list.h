@@ -8,7 +8,10 @@ struct list {
 	struct list *prev, *next;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
+#define LIST_INIT(name)          \
+	{                        \
+		&(name), &(name) \
+	}
 
 static inline void list_init(struct list *l)
 {
@@ -44,8 +47,8 @@ static inline void list_remove(struct list *node)
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
 /* The body may remove (and free) `pos`. */
-#define LIST_FOREACH(pos, head, type, member)                                                      \
-	for (type *pos = LIST_ENTRY((head)->next, type, member),                                   \
-		  *pos##_next = LIST_ENTRY(pos->member.next, type, member);                        \
-	     &pos->member != (head);                                                               \
+#define LIST_FOREACH(pos, head, type, member)                               \
+	for (type *pos = LIST_ENTRY((head)->next, type, member),            \
+		  *pos##_next = LIST_ENTRY(pos->member.next, type, member); \
+	     &pos->member != (head);                                        \
 	     pos = pos##_next, pos##_next = LIST_ENTRY(pos->member.next, type, member))

@@ -15,15 +15,15 @@ void log_setup(const char *program, enum log_level level, enum log_format format
 /* "error", "warn", "info", "debug"; -EINVAL for others. */
 int log_level_parse(const char *s);
 bool log_enabled(enum log_level level);
-/* Fields that each line of this thread carries until changed: "container=x op=start"; NULL clears. */
+/* Fields of each line of this thread until changed: "container=x op=start"; NULL clears. */
 void log_context(const char *fields);
 void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define log_err(...) log_write(LOG_ERR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
-#define log_debug(...)                                                                             \
-	do {                                                                                       \
-		if (log_enabled(LOG_DEBUG))                                                        \
-			log_write(LOG_DEBUG, __VA_ARGS__);                                         \
+#define log_debug(...)                                     \
+	do {                                               \
+		if (log_enabled(LOG_DEBUG))                \
+			log_write(LOG_DEBUG, __VA_ARGS__); \
 	} while (0)

@@ -2,8 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * String-keyed hash map; keys are copied, values belong to the caller. Iteration is in insertion
- * order and survives removal of the current entry. Not locked. Hashing is seeded (SipHash or alike),
- * so that keys from outside cannot collide by design.
+ * order and survives removal of the current entry. Not locked. Hashing is seeded (SipHash or
+ * alike), so that keys from outside cannot collide by design.
  */
 
 #include "base/macros.h"
@@ -17,7 +17,7 @@ struct map {
 	struct map_entry *first, *last;
 };
 
-#define MAP_INIT ((struct map){0})
+#define MAP_INIT ((struct map){ 0 })
 
 /* Frees the entries, not the values. */
 void map_done(struct map *m);
@@ -34,8 +34,8 @@ struct map_entry *map_next(const struct map_entry *e);
 const char *map_key(const struct map_entry *e);
 void *map_value(const struct map_entry *e);
 
-#define MAP_FOREACH(e, m)                                                                          \
-	for (struct map_entry *e = map_first(m), *e##_next = e ? map_next(e) : NULL; e;            \
+#define MAP_FOREACH(e, m)                                                               \
+	for (struct map_entry *e = map_first(m), *e##_next = e ? map_next(e) : NULL; e; \
 	     e = e##_next, e##_next = e ? map_next(e) : NULL)
 
 /* String to string, in order; used for labels, annotations, options. */
@@ -49,7 +49,7 @@ struct kvs {
 	size_t n;
 };
 
-#define KVS_INIT ((struct kvs){0})
+#define KVS_INIT ((struct kvs){ 0 })
 
 void kvs_done(struct kvs *k);
 /* Replaces an equal key in place, else appends. Copies. */

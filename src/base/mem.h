@@ -24,10 +24,10 @@ char *xvasprintf(const char *fmt, va_list ap) PRINTF_LIKE(1, 0);
 #define xnew_array(type, n) ((type *)xcalloc((n), sizeof(type)))
 
 /* Makes room for one more element in an array that grows by doubling: n elements are in use. */
-#define GROW_ARRAY(array, n)                                                                       \
-	do {                                                                                       \
-		if (((n) & ((n)-1)) == 0)                                                          \
-			(array) = xreallocarray((array), (n) ? (n)*2 : 1, sizeof(*(array)));       \
+#define GROW_ARRAY(array, n)                                                                 \
+	do {                                                                                 \
+		if (((n) & ((n)-1)) == 0)                                                    \
+			(array) = xreallocarray((array), (n) ? (n)*2 : 1, sizeof(*(array))); \
 	} while (0)
 
 /* str_equal(NULL, NULL) is true. */

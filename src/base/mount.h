@@ -11,7 +11,7 @@
 #include "base/strv.h"
 
 struct mount {
-	char *type;   /* "bind", "overlay", "tmpfs", "proc", ... */
+	char *type; /* "bind", "overlay", "tmpfs", "proc", ... */
 	char *source;
 	char *target; /* relative to where the list is mounted; NULL or "" is the place itself */
 	struct strv options;
@@ -22,11 +22,12 @@ struct mounts {
 	size_t n;
 };
 
-#define MOUNTS_INIT ((struct mounts){0})
+#define MOUNTS_INIT ((struct mounts){ 0 })
 
 void mounts_done(struct mounts *m);
 /* Appends an empty one to be filled; the pointer lives until the next append. */
-struct mount *mounts_add(struct mounts *m, const char *type, const char *source, const char *target);
+struct mount *mounts_add(struct mounts *m, const char *type, const char *source,
+			 const char *target);
 void mounts_copy(struct mounts *dst, const struct mounts *src);
 
 /* A detached mount of one entry (nothing appears in any mount table): an O_PATH descriptor. */

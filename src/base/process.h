@@ -11,7 +11,7 @@
 #include "base/strv.h"
 
 enum {
-	PROCESS_NEW_SESSION = 1 << 0,	/* setsid() */
+	PROCESS_NEW_SESSION = 1 << 0,	  /* setsid() */
 	PROCESS_DIE_WITH_PARENT = 1 << 1, /* PR_SET_PDEATHSIG SIGKILL (of the calling *thread*!) */
 	PROCESS_NEW_PGRP = 1 << 2,
 };
@@ -22,11 +22,11 @@ struct process_fd {
 };
 
 struct process_spec {
-	const char *path;	  /* searched in $PATH when it has no slash */
+	const char *path; /* searched in $PATH when it has no slash */
 	char *const *argv;
-	char *const *envp;	  /* NULL: the caller's */
-	const char *cwd;	  /* NULL: unchanged */
-	const struct process_fd *fds; /* stdin, stdout, stderr default to /dev/null, /dev/null, inherited */
+	char *const *envp;	      /* NULL: the caller's */
+	const char *cwd;	      /* NULL: unchanged */
+	const struct process_fd *fds; /* 0, 1, 2 default to /dev/null, /dev/null, inherited */
 	size_t n_fds;
 	unsigned flags;
 };
@@ -47,5 +47,6 @@ int process_run(const struct process_spec *spec, const void *input, size_t input
 
 /* "exit status 3", "killed by signal 9 (Killed)"; malloc'ed. */
 char *process_status_string(int status);
-/* Absolute path of an executable found in path (NULL: $PATH), malloc'ed; NULL when there is none. */
+/* Absolute path of an executable found in path (NULL: $PATH), malloc'ed; NULL when there is none.
+ */
 char *process_find(const char *name, const char *path);

@@ -11,7 +11,7 @@ struct strv {
 	size_t n;
 };
 
-#define STRV_INIT ((struct strv){0})
+#define STRV_INIT ((struct strv){ 0 })
 
 void strv_done(struct strv *s);
 /* Copies str. */

@@ -15,6 +15,7 @@ int64_t time_monotonic(void);
 void time_format_rfc3339(int64_t ns, char out[TIME_RFC3339_MAX]);
 /* Fixed nine digits of fraction, as CRI logs have it. */
 void time_format_rfc3339_fixed(int64_t ns, char out[TIME_RFC3339_MAX]);
+/* -EINVAL; -ERANGE for what int64_t cannot hold, Go's zero time (year 1) for one. */
 int time_parse_rfc3339(const char *s, int64_t *ret);
 /* Go durations: "1h2m3.5s", "300ms". -EINVAL. */
 int time_parse_duration(const char *s, int64_t *ret_ns);

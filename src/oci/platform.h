@@ -11,7 +11,7 @@ struct platform {
 	char *os_version;
 };
 
-#define PLATFORM_INIT ((struct platform){0})
+#define PLATFORM_INIT ((struct platform){ 0 })
 
 void platform_done(struct platform *p);
 void platform_copy(struct platform *dst, const struct platform *src);

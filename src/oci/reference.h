@@ -14,7 +14,7 @@ struct reference {
 	char *digest; /* NULL when absent */
 };
 
-#define REFERENCE_INIT ((struct reference){0})
+#define REFERENCE_INIT ((struct reference){ 0 })
 
 /* "busybox" -> docker.io / library/busybox, no tag. INVALID_ARGUMENT with Docker's wording
  * ("invalid reference format", "... repository name must be lowercase"). */

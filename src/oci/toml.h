@@ -1,8 +1,8 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TOML 1.0 to a JSON tree (tables keep file order; dates become strings). Sans-IO, bounded depth and
- * size. Errors name line and column.
+ * TOML 1.0 to a JSON tree (tables keep file order; dates become strings). Sans-IO, bounded depth
+ * and size. Errors name line and column.
  */
 
 #include "base/json.h"
