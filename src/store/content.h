@@ -5,6 +5,7 @@
  * by rename after verification and fsync; a reader never sees a partial one.
  */
 
+#include "base/buf.h"
 #include "store/store.h"
 
 struct content_info {
@@ -60,10 +61,10 @@ int ingest_fd(const struct ingest *i);
 int64_t ingest_size(const struct ingest *i);
 /* Appends at offset: OUT_OF_RANGE unless it is the size; 0 truncates and restarts. */
 int ingest_write(struct ingest *i, int64_t offset, const void *p, size_t n, struct error *err);
-/* Checks size (when > 0) and digest (`expected` may be NULL: whatever it is); `verified`: the writer
- * has hashed exactly these bytes itself, do not read them again. fsync, rename, record, lease.
- * FAILED_PRECONDITION on mismatch (data stays), ALREADY_EXISTS when it is there (data removed).
- * ret_digest (may be NULL) holds DIGEST_MAX. The ingest stays to be closed. */
+/* Checks size (when > 0) and digest (`expected` may be NULL: whatever it is); `verified`: the
+ * writer has hashed exactly these bytes itself, do not read them again. fsync, rename, record,
+ * lease. FAILED_PRECONDITION on mismatch (data stays), ALREADY_EXISTS when it is there (data
+ * removed). ret_digest (may be NULL) holds DIGEST_MAX. The ingest stays to be closed. */
 int ingest_commit(struct ingest *i, int64_t size, const char *expected, bool verified,
 		  const struct kvs *labels, char *ret_digest, struct error *err);
 /* Frees the writer and the lock; uncommitted data stays for resume. */

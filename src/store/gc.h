@@ -2,10 +2,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Garbage collection: mark from leases, images, containers, labelled roots (containerd.io/gc.root)
- * along gc.ref.* labels, image targets and snapshot parents; sweep records in one short transaction,
- * then unlink outside any lock. Concurrent with everything: a pull holds a lease. Requests never wait
- * for a run: it reads a database snapshot, and deletes only what that snapshot had and nothing has
- * touched or referenced since.
+ * along gc.ref.* labels, image targets and snapshot parents; sweep records in one short
+ * transaction, then unlink outside any lock. Concurrent with everything: a pull holds a lease.
+ * Requests never wait for a run: it reads a database snapshot, and deletes only what that snapshot
+ * had and nothing has touched or referenced since.
  */
 
 #include "store/store.h"

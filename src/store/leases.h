@@ -1,6 +1,7 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Leases: hold resources against the garbage collector. Labels: containerd.io/gc.expire, gc.flat. */
+/* Leases: hold resources against the garbage collector. Labels: containerd.io/gc.expire, gc.flat.
+ */
 
 #include "store/store.h"
 

@@ -40,7 +40,8 @@ struct store_ctx {
 };
 
 /* Namespaces come into being with their first object; this is for labels and listing. */
-int namespace_create(struct store *s, const char *name, const struct kvs *labels, struct error *err);
+int namespace_create(struct store *s, const char *name, const struct kvs *labels,
+		     struct error *err);
 int namespace_list(struct store *s, struct strv *ret, struct error *err);
 /* FAILED_PRECONDITION unless empty. */
 int namespace_delete(struct store *s, const char *name, struct error *err);
