@@ -18,8 +18,10 @@ struct grpc_call;
 /* Fills *reply (initialised, memory from the call's arena) or returns an error. */
 typedef int (*grpc_unary)(struct grpc_call *call, const ProtobufCMessage *request,
 			  ProtobufCMessage *reply, struct error *err);
-/* Server streaming: the first message has arrived; keeps the call and replies from any thread with
- * grpc_call_send() and grpc_call_finish(). Client streaming: grpc_call_on_message(). */
+/* Server streaming: the first message has arrived; keeps the call (grpc_call_ref) and replies from
+ * any thread with grpc_call_send() and grpc_call_finish(). Client streaming: the messages after the
+ * first come by grpc_call_on_message(); request is NULL when the client sent none at all. A call
+ * whose last reference goes without a status ends with INTERNAL. */
 typedef int (*grpc_streaming)(struct grpc_call *call, const ProtobufCMessage *request,
 			      struct error *err);
 
@@ -33,13 +35,19 @@ struct grpc_method {
 struct grpc_service {
 	const ProtobufCServiceDescriptor *descriptor;
 	const struct grpc_method *methods; /* ends with name NULL */
+	void *arg;			   /* grpc_call_arg(); NULL: the server's */
 };
 
-struct grpc_server *grpc_server_new(struct loop *loop, struct jobs *jobs, void *arg, struct error *err);
+struct grpc_server *grpc_server_new(struct loop *loop, struct jobs *jobs, void *arg,
+				    struct error *err);
+/* The service is borrowed. */
 void grpc_server_add(struct grpc_server *s, const struct grpc_service *service);
 /* Takes a connected socket whose first bytes are the HTTP/2 preface (not yet read). Loop thread. */
 void grpc_server_adopt(struct grpc_server *s, int fd);
 unsigned grpc_server_connections(const struct grpc_server *s);
+/* GOAWAY to all clients: no new calls, connections end with their last one. */
+void grpc_server_drain(struct grpc_server *s);
+/* Ends all connections. Calls that handlers still hold are cancelled. */
 void grpc_server_free(struct grpc_server *s);
 
 void *grpc_call_arg(const struct grpc_call *c);
@@ -48,12 +56,14 @@ ProtobufCAllocator *grpc_call_allocator(struct grpc_call *c);
 const char *grpc_call_metadata(const struct grpc_call *c, const char *key);
 struct grpc_call *grpc_call_ref(struct grpc_call *c);
 void grpc_call_unref(struct grpc_call *c);
-struct cancel *grpc_call_cancel(struct grpc_call *c); /* client gone or deadline over */
-/* Any thread. 1: above the high-water mark, wait for on_drain; -1: gone. */
+struct cancel *grpc_call_cancel(struct grpc_call *c); /* client gone or deadline over; borrowed */
+/* Any thread, never blocks. 1: above the high-water mark, wait for on_drain; -1: gone. */
 int grpc_call_send(struct grpc_call *c, const ProtobufCMessage *m);
 void grpc_call_on_drain(struct grpc_call *c, void (*fn)(void *arg), void *arg);
-/* err NULL or OK: success. */
+/* err NULL or OK: success. Ignored when the call has a status already (deadline, client gone). The
+ * callbacks are not called any more once this has returned, if it was called on the loop. */
 void grpc_call_finish(struct grpc_call *c, const struct error *err);
+/* All callbacks run on the loop; on_drain and on_cancel once. */
 void grpc_call_on_message(struct grpc_call *c,
 			  void (*fn)(struct grpc_call *c, const ProtobufCMessage *m, void *arg),
 			  void *arg); /* m NULL: half-closed */
