@@ -1,9 +1,9 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images: pull, push, load, save, unpack, look-up. Orchestrates kistl-image workers (oci/worker-proto.h)
- * and writes the store. Blocking calls for pool threads (JOB_TRANSFER for the long ones); progress is
- * called on the calling thread. Two pulls of one layer download it once.
+ * Images: pull, push, load, save, unpack, look-up. Orchestrates kistl-image workers
+ * (oci/worker-proto.h) and writes the store. Blocking calls for pool threads (JOB_TRANSFER for the
+ * long ones); progress is called on the calling thread. Two pulls of one layer download it once.
  */
 
 #include "loop/job.h"
@@ -17,14 +17,17 @@ struct image_service;
 
 struct image_service_config {
 	struct store *store;
-	const char *worker;		 /* path of kistl-image */
-	const struct strv *hosts_dirs;	 /* certs.d roots, e.g. /etc/kistl/certs.d, /etc/containerd/certs.d, /etc/docker/certs.d */
-	const struct strv *insecure;	 /* hosts (host:port or CIDR) to speak plain HTTP or unverified TLS to */
-	unsigned max_downloads;		 /* parallel layers a pull; 0: 3 */
-	int64_t stall_timeout;		 /* ns without a byte before a download is retried; 0: 60 s */
+	const char *worker;	       /* path of kistl-image */
+	const struct strv *hosts_dirs; /* certs.d roots, e.g. /etc/kistl/certs.d,
+					  /etc/containerd/certs.d, /etc/docker/certs.d */
+	const struct strv
+		*insecure; /* hosts (host:port or CIDR) to speak plain HTTP or unverified TLS to */
+	unsigned max_downloads; /* parallel layers a pull; 0: 3 */
+	int64_t stall_timeout;	/* ns without a byte before a download is retried; 0: 60 s */
 };
 
-struct image_service *image_service_new(const struct image_service_config *config, struct error *err);
+struct image_service *image_service_new(const struct image_service_config *config,
+					struct error *err);
 void image_service_free(struct image_service *s);
 
 struct registry_auth {
@@ -41,12 +44,12 @@ enum progress_phase {
 	PROGRESS_DOWNLOADING, /* current, total */
 	PROGRESS_DOWNLOADED,
 	PROGRESS_EXTRACTING,
-	PROGRESS_DONE,	      /* "Pull complete" */
-	PROGRESS_RETRYING,    /* text says why and how long */
-	PROGRESS_PREPARING,   /* push */
+	PROGRESS_DONE,	    /* "Pull complete" */
+	PROGRESS_RETRYING,  /* text says why and how long */
+	PROGRESS_PREPARING, /* push */
 	PROGRESS_PUSHING,
 	PROGRESS_PUSHED,
-	PROGRESS_MOUNTED,     /* text: from which repository */
+	PROGRESS_MOUNTED, /* text: from which repository */
 	PROGRESS_LAYER_EXISTS,
 };
 
@@ -69,10 +72,11 @@ struct transfer {
 	void *arg;
 };
 
-/* Resolves, downloads, unpacks, records. ret (may be NULL). *ret_fresh: false when it was up to date.
- * NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE, RESOURCE_EXHAUSTED, DATA_LOSS (digest). */
-int image_pull(struct image_service *s, const struct transfer *t, struct image *ret, bool *ret_fresh,
-	       struct error *err);
+/* Resolves, downloads, unpacks, records. ret (may be NULL). *ret_fresh: false when it was up to
+ * date. NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE, RESOURCE_EXHAUSTED, DATA_LOSS
+ * (digest). */
+int image_pull(struct image_service *s, const struct transfer *t, struct image *ret,
+	       bool *ret_fresh, struct error *err);
 /* ret_digest: DIGEST_MAX; ret_size may be NULL. */
 int image_push(struct image_service *s, const struct transfer *t, char *ret_digest,
 	       int64_t *ret_size, struct error *err);
@@ -86,21 +90,22 @@ int image_load(struct image_service *s, const struct transfer *t, int input, str
 /* docker-archive and OCI layout in one tar, as Docker >= 25 writes. names: references or ids. */
 int image_save(struct image_service *s, const char *ns, const struct strv *names, int output,
 	       struct cancel *cancel, struct error *err);
-/* Makes sure that the image's layers are committed snapshots; *ret_chain (DIGEST_MAX) is their chain id. */
+/* Makes sure that the image's layers are committed snapshots; *ret_chain (DIGEST_MAX) is their
+ * chain id. */
 int image_unpack(struct image_service *s, const struct transfer *t, const struct image *image,
 		 const char *snapshotter, char *ret_chain, struct error *err);
 
 /* What is known of one image: everything the APIs show. */
 struct image_details {
-	struct image image;	   /* name may be "" (by id only) */
-	char *id;		   /* config digest "sha256:..." */
+	struct image image; /* name may be "" (by id only) */
+	char *id;	    /* config digest "sha256:..." */
 	char *manifest_digest;
 	struct image_config config;
 	struct descriptors layers;
-	int64_t size;		   /* content + unpacked */
-	struct strv tags;	   /* familiar "busybox:latest" of all names with this id */
-	struct strv digests;	   /* familiar "busybox@sha256:..." */
-	int64_t created;	   /* ns, of the config; 0 unknown */
+	int64_t size;	     /* content + unpacked */
+	struct strv tags;    /* familiar "busybox:latest" of all names with this id */
+	struct strv digests; /* familiar "busybox@sha256:..." */
+	int64_t created;     /* ns, of the config; 0 unknown */
 	bool pinned;
 };
 
@@ -121,7 +126,8 @@ int image_list_details(struct image_service *s, const char *ns, struct image_det
 		       struct error *err);
 int image_tag(struct image_service *s, const char *ns, const char *source, const char *target,
 	      struct error *err);
-/* Docker's rmi: by tag removes the name, by id all (FAILED_PRECONDITION when several and not force).
- * ret_untagged, ret_deleted: what the reply lists. Whether containers use it is the caller's matter. */
+/* Docker's rmi: by tag removes the name, by id all (FAILED_PRECONDITION when several and not
+ * force). ret_untagged, ret_deleted: what the reply lists. Whether containers use it is the
+ * caller's matter. */
 int image_untag(struct image_service *s, const char *ns, const char *name, bool force,
 		struct strv *ret_untagged, struct strv *ret_deleted, struct error *err);
