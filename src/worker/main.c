@@ -23,6 +23,7 @@ static const struct verb {
 	const char *help;
 } verbs[] = {
 	{ "fetch", worker_fetch, "download an image from a registry" },
+	{ "unpack", worker_unpack, "apply one layer to a directory" },
 	{ "save", worker_save, "write an archive" },
 };
 
