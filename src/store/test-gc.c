@@ -91,7 +91,6 @@ static void test_image_reference(void **state)
 	char a[DIGEST_MAX], b[DIGEST_MAX];
 	struct image i = { .name = (char *)"second",
 			   .target = { .media_type = (char *)"x", .digest = b, .size = 1 } };
-	autokvs struct kvs labels = KVS_INIT;
 
 	put_text(&f->ctx, "b", NULL, b);
 	put_labelled(&f->ctx, "a", "containerd.io/gc.ref.image/x", "second", a);
