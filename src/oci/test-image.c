@@ -93,10 +93,6 @@ static void test_too_many_layers(void **state)
 	assert_non_null(strstr(error_msg(&err), "layers: more than 1000"));
 }
 
-#define ENTRY(digest, platform)                                                                   \
-	"{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"" digest "\",\"size\":1" platform \
-	"}"
-
 static const struct descriptor *select_for(const struct index *i, const char *platform)
 {
 	autoplatform struct platform want = PLATFORM_INIT;
@@ -107,51 +103,29 @@ static const struct descriptor *select_for(const struct index *i, const char *pl
 
 static void test_index(void **state)
 {
-	static const char text[] = "{\"schemaVersion\":2,\"manifests\":[" ENTRY(
-		D1,
-		",\"platform\":{\"os\":"
-		"\"unknown\",\"architecture\":"
-		"\"unknown\"}") "," ENTRY(D1,
-					  "") "," ENTRY(D1,
-							",\"platform\":{\"os\":\"linux\","
-							"\"architecture\":"
-							"\"386\"}") "," ENTRY(D2,
-									      ",\"platform\":{"
-									      "\"os\":"
-									      "\"linux\","
-									      "\"architecture\":"
-									      "\"x86_"
-									      "64\"}") "," ENTRY(D1,
-												 ","
-												 "\"plat"
-												 "f"
-												 "o"
-												 "r"
-												 "m"
-												 "\":"
-												 "{"
-												 "\"os\""
-												 ":"
-												 "\"linu"
-												 "x"
-												 "\","
-												 "\"archi"
-												 "t"
-												 "e"
-												 "c"
-												 "t"
-												 "u"
-												 "r"
-												 "e"
-												 "\":"
-												 "\"amd64"
-												 "\"}") "," ENTRY(D2,
-														  ",\"platform\":{\"os\":\"linux\",\"architecture\":\"arm64\","
-														  "\"variant\":\"v8\"},\"annotations\":{\"vnd.docker.reference.type\":"
-														  "\"attestation-manifest\"}") "]}";
+	static const char attestation[] =
+		",\"annotations\":{\"vnd.docker.reference.type\":\"attestation-manifest\"}";
+	static const struct {
+		const char *digest, *os, *architecture, *rest;
+	} entries[] = {
+		{ D1, "unknown", "unknown", "" }, { D1, NULL, NULL, "" },
+		{ D1, "linux", "386", "" },	  { D2, "linux", "x86_64", "" },
+		{ D1, "linux", "amd64", "" },	  { D2, "linux", "arm64", attestation },
+	};
+	autobuf struct buf text = BUF_INIT(OCI_MANIFEST_MAX);
 	CLEANUP(index_done) struct index i = { 0 };
 
-	assert_int_equal(index_parse(text, strlen(text), MEDIA_OCI_INDEX, &i, NULL), 0);
+	buf_puts(&text, "{\"schemaVersion\":2,\"manifests\":[");
+	for (size_t k = 0; k < ARRAY_SIZE(entries); k++) {
+		buf_printf(&text, "%s{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":1%s",
+			   k ? "," : "", MEDIA_OCI_MANIFEST, entries[k].digest, entries[k].rest);
+		if (entries[k].os)
+			buf_printf(&text, ",\"platform\":{\"os\":\"%s\",\"architecture\":\"%s\"}",
+				   entries[k].os, entries[k].architecture);
+		buf_putc(&text, '}');
+	}
+	buf_puts(&text, "]}");
+	assert_int_equal(index_parse(text.data, text.len, MEDIA_OCI_INDEX, &i, NULL), 0);
 	assert_int_equal(i.manifests.n, 6);
 	assert_ptr_equal(select_for(&i, "linux/amd64"), &i.manifests.v[3]);
 	assert_ptr_equal(select_for(&i, "linux/386"), &i.manifests.v[2]);
