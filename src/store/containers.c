@@ -45,6 +45,8 @@ static int record_check(const struct container_record *r, struct error *err)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "container '%.128s': the id is not a valid identifier",
 				 or_empty(r->id));
+	if (labels_check_text(&r->extensions, err) < 0)
+		return error_wrap(err, "container '%s': extensions", r->id);
 	return labels_check(&r->labels, err);
 }
 

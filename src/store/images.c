@@ -39,6 +39,8 @@ static int image_check(const struct image *i, struct error *err)
 	if (str_empty(i->target.media_type) || i->target.size < 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "image '%s': target without media type or size", i->name);
+	if (labels_check_text(&i->target.annotations, err) < 0)
+		return error_wrap(err, "image '%s': annotations", i->name);
 	return 0;
 }
 

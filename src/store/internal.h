@@ -82,6 +82,8 @@ char *labels_format(const struct kvs *labels); /* NULL is empty; malloc'ed JSON 
 int labels_parse(const char *json, struct kvs *ret, struct error *err);
 /* INVALID_ARGUMENT for empty keys and absurd sizes. NULL is fine. */
 int labels_check(const struct kvs *labels, struct error *err);
+/* INVALID_ARGUMENT for what could not be read back: text that is not UTF-8, too much of it. */
+int labels_check_text(const struct kvs *labels, struct error *err);
 /* Sets what changes has; empty values unset. */
 void labels_merge(struct kvs *labels, const struct kvs *changes);
 

@@ -59,7 +59,19 @@ int labels_check(const struct kvs *labels, struct error *err)
 					 "label '%.64s' is longer than %d bytes", l->key,
 					 LABEL_MAX);
 	}
-	return 0;
+	return labels_check_text(labels, err);
+}
+
+int labels_check_text(const struct kvs *labels, struct error *err)
+{
+	autofree char *text = labels_format(labels);
+	autokvs struct kvs back = KVS_INIT;
+
+	if (labels_parse(text, &back, err) == 0)
+		return 0;
+	if (err)
+		err->code = ERROR_INVALID_ARGUMENT;
+	return -1;
 }
 
 void labels_merge(struct kvs *labels, const struct kvs *changes)

@@ -19,18 +19,14 @@
 #include "base/time.h"
 #include "store/failpoint.h"
 #include "store/gc.h"
-#include "store/internal.h"
+#include "store/snapshot-rows.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { WALK_BATCH = 256, CHAIN_MAX = 4096 };
-
-struct row {
-	int64_t id, parent, kind, size, inodes;
-};
+enum { WALK_BATCH = 256 };
 
 void snapshot_info_done(struct snapshot_info *i)
 {
@@ -40,170 +36,15 @@ void snapshot_info_done(struct snapshot_info *i)
 	*i = (struct snapshot_info){ 0 };
 }
 
-void snapshot_chain_done(struct snapshot_chain *c)
-{
-	free(c->v);
-	*c = SNAPSHOT_CHAIN_INIT;
-}
-
-void snapshot_pin(struct store *s, int64_t id)
-{
-	pthread_mutex_lock(&s->pins.lock);
-	GROW_ARRAY(s->pins.v, s->pins.n);
-	s->pins.v[s->pins.n++] = id;
-	pthread_mutex_unlock(&s->pins.lock);
-}
-
-void snapshot_unpin(struct store *s, int64_t id)
-{
-	pthread_mutex_lock(&s->pins.lock);
-	for (size_t i = 0; i < s->pins.n; i++) {
-		if (s->pins.v[i] == id) {
-			s->pins.v[i] = s->pins.v[--s->pins.n];
-			break;
-		}
-	}
-	pthread_mutex_unlock(&s->pins.lock);
-}
-
-bool snapshot_pinned(struct store *s, int64_t id)
-{
-	bool found = false;
-
-	pthread_mutex_lock(&s->pins.lock);
-	for (size_t i = 0; i < s->pins.n && !found; i++)
-		found = s->pins.v[i] == id;
-	pthread_mutex_unlock(&s->pins.lock);
-	return found;
-}
-
-struct snapshotter *snapshotter_find(struct store *s, const char *name)
-{
-	if (!name)
-		return s->default_snapshotter;
-	for (size_t i = 0; i < N_SNAPSHOTTERS; i++) {
-		if (str_equal(name, s->snapshotters[i].ops->name))
-			return &s->snapshotters[i];
-	}
-	return NULL;
-}
-
-static struct snapshotter *find(const struct store_ctx *c, const char *name, struct error *err)
-{
-	struct snapshotter *sn = snapshotter_find(c->store, name);
-
-	if (!sn)
-		error_set(err, ERROR_NOT_FOUND, "snapshotter '%.64s' does not exist", name);
-	return sn;
-}
-
 int snapshotter_capabilities(struct store *s, const char *sn, unsigned *ret, struct error *err)
 {
-	const struct snapshotter *found = find(&(struct store_ctx){ .store = s }, sn, err);
+	const struct snapshotter *found =
+		snapshotter_get(&(struct store_ctx){ .store = s }, sn, err);
 
 	if (!found)
 		return -1;
 	*ret = found->ops->capabilities;
 	return 0;
-}
-
-static int not_found(const char *key, struct error *err)
-{
-	return error_set(err, ERROR_NOT_FOUND, "snapshot '%s' not found", key);
-}
-
-/* 1: found. */
-static int row_find(const struct store_ctx *c, const struct db_tx *tx, const struct snapshotter *sn,
-		    const char *name, struct row *ret, struct error *err)
-{
-	autoquery struct db_query q = DB_QUERY_INIT;
-	int r;
-
-	if (db_query(tx, &q, err,
-		     "SELECT id, parent, kind, size, inodes FROM snapshots"
-		     " WHERE name = ? AND ns = ? AND sn = ?",
-		     "sss", name, c->ns, sn->ops->name) < 0)
-		return -1;
-	r = db_step(&q, err);
-	if (r > 0)
-		*ret = (struct row){
-			.id = db_int(&q, 0),
-			.parent = db_int(&q, 1),
-			.kind = db_int(&q, 2),
-			.size = db_int(&q, 3),
-			.inodes = db_int(&q, 4),
-		};
-	return r;
-}
-
-static int row_get(const struct store_ctx *c, const struct db_tx *tx, const struct snapshotter *sn,
-		   const char *name, struct row *ret, struct error *err)
-{
-	int r = row_find(c, tx, sn, name, ret, err);
-
-	return r > 0 ? 0 : r < 0 ? -1 : not_found(name, err);
-}
-
-/* The number of a committed parent; 0 for "" and NULL. */
-static int parent_get(const struct store_ctx *c, const struct db_tx *tx,
-		      const struct snapshotter *sn, const char *parent, int64_t *ret,
-		      struct error *err)
-{
-	struct row row;
-
-	*ret = 0;
-	if (str_empty(parent))
-		return 0;
-	if (row_get(c, tx, sn, parent, &row, err) < 0)
-		return error_wrap(err, "parent");
-	if (row.kind != SNAPSHOT_COMMITTED)
-		return error_set(err, ERROR_FAILED_PRECONDITION, "parent '%s' is not committed",
-				 parent);
-	*ret = row.id;
-	return 0;
-}
-
-static int chain_next(const struct db_tx *tx, int64_t id, int64_t *ret, struct error *err)
-{
-	autoquery struct db_query q = DB_QUERY_INIT;
-	int r;
-
-	if (db_query(tx, &q, err, "SELECT parent FROM snapshots WHERE id = ?", "i", id) < 0)
-		return -1;
-	r = db_step(&q, err);
-	if (r == 0)
-		return error_set(err, ERROR_DATA_LOSS, "parent snapshot %lld is missing",
-				 (long long)id);
-	*ret = db_int(&q, 0);
-	return r < 0 ? -1 : 0;
-}
-
-static int chain_load(const struct db_tx *tx, int64_t parent, struct snapshot_chain *ret,
-		      struct error *err)
-{
-	for (int64_t id = parent; id;) {
-		if (ret->n == CHAIN_MAX)
-			return error_set(err, ERROR_FAILED_PRECONDITION,
-					 "more than %d layers in a chain", CHAIN_MAX);
-		GROW_ARRAY(ret->v, ret->n);
-		ret->v[ret->n++] = id;
-		if (chain_next(tx, id, &id, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static char *lease_type(const struct snapshotter *sn)
-{
-	return xasprintf("snapshots/%s", sn->ops->name);
-}
-
-static int lease_claim(const struct store_ctx *c, const struct db_tx *tx,
-		       const struct snapshotter *sn, const char *name, struct error *err)
-{
-	autofree char *type = lease_type(sn);
-
-	return ctx_lease_add(c, tx, type, name, err);
 }
 
 struct making {
@@ -220,17 +61,17 @@ static int making_target_exists(const struct making *m, struct error *err)
 {
 	const char *target = m->labels ? kvs_get(m->labels, LABEL_SNAPSHOT_REF) : NULL;
 	autotx struct db_tx tx = DB_TX_INIT;
-	struct row row;
+	struct snapshot_row row;
 	int r;
 
 	if (str_empty(target))
 		return 0;
 	if (db_write(m->c->store->db, &tx, err) < 0)
 		return -1;
-	r = row_find(m->c, &tx, m->sn, target, &row, err);
+	r = snapshot_row_find(m->c, &tx, m->sn, target, &row, err);
 	if (r <= 0 || row.kind != SNAPSHOT_COMMITTED)
 		return MIN(r, 0);
-	if (lease_claim(m->c, &tx, m->sn, target, err) < 0)
+	if (snapshot_lease_add(m->c, &tx, m->sn, target, err) < 0)
 		return -1;
 	gc_touch(m->c->store, GC_SNAPSHOT, m->c->ns, m->sn->ops->name, target);
 	if (db_commit(&tx, err) < 0)
@@ -241,14 +82,14 @@ static int making_target_exists(const struct making *m, struct error *err)
 
 static int making_check(struct making *m, const struct db_tx *tx, struct error *err)
 {
-	struct row row;
-	int r = row_find(m->c, tx, m->sn, m->key, &row, err);
+	struct snapshot_row row;
+	int r = snapshot_row_find(m->c, tx, m->sn, m->key, &row, err);
 
 	if (r < 0)
 		return -1;
 	if (r > 0)
 		return error_set(err, ERROR_ALREADY_EXISTS, "snapshot '%s' exists", m->key);
-	return parent_get(m->c, tx, m->sn, m->parent, &m->parent_id, err);
+	return snapshot_parent_get(m->c, tx, m->sn, m->parent, &m->parent_id, err);
 }
 
 /* Early errors, and the pin on a parent that is going to be copied. */
@@ -287,7 +128,7 @@ static int making_record(struct making *m, struct mounts *ret_mounts, struct err
 
 	if (db_write(m->c->store->db, &tx, err) < 0 || making_check(m, &tx, err) < 0 ||
 	    ctx_ensure_namespace(m->c, &tx, err) < 0 ||
-	    chain_load(&tx, m->parent_id, &chain, err) < 0)
+	    snapshot_chain_load(&tx, m->parent_id, &chain, err) < 0)
 		return -1;
 	if (ret_mounts && m->sn->ops->mounts(m->sn, m->id, m->kind, &chain, ret_mounts, err) < 0)
 		return -1;
@@ -297,7 +138,7 @@ static int making_record(struct making *m, struct mounts *ret_mounts, struct err
 		    " VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)",
 		    "isssiiiis", m->id, m->sn->ops->name, m->c->ns, m->key, m->parent_id,
 		    (int64_t)m->kind, now, now, labels) < 0 ||
-	    lease_claim(m->c, &tx, m->sn, m->key, err) < 0)
+	    snapshot_lease_add(m->c, &tx, m->sn, m->key, err) < 0)
 		return -1;
 	gc_touch(m->c->store, GC_SNAPSHOT, m->c->ns, m->sn->ops->name, m->key);
 	return db_commit(&tx, err);
@@ -316,7 +157,7 @@ static int make(struct making *m, const char *sn_name, struct mounts *ret_mounts
 	automounts struct mounts ms = MOUNTS_INIT;
 	int r;
 
-	m->sn = find(m->c, sn_name, err);
+	m->sn = snapshotter_get(m->c, sn_name, err);
 	if (!m->sn || name_check("snapshot", m->key, err) < 0 || labels_check(m->labels, err) < 0)
 		return -1;
 	if (m->sn->broken)
@@ -363,38 +204,29 @@ int snapshot_view(const struct store_ctx *c, const char *sn, const char *key, co
 int snapshot_mounts(const struct store_ctx *c, const char *sn_name, const char *key,
 		    struct mounts *ret, struct error *err)
 {
-	const struct snapshotter *sn = find(c, sn_name, err);
+	const struct snapshotter *sn = snapshotter_get(c, sn_name, err);
 	autochain struct snapshot_chain chain = SNAPSHOT_CHAIN_INIT;
 	autotx struct db_tx tx = DB_TX_INIT;
-	struct row row;
+	struct snapshot_row row;
 
-	if (!sn || db_read(c->store->db, &tx, err) < 0 || row_get(c, &tx, sn, key, &row, err) < 0)
+	if (!sn || db_read(c->store->db, &tx, err) < 0 ||
+	    snapshot_row_get(c, &tx, sn, key, &row, err) < 0)
 		return -1;
 	if (row.kind == SNAPSHOT_COMMITTED)
 		return error_set(err, ERROR_FAILED_PRECONDITION, "snapshot '%s' is committed", key);
-	if (chain_load(&tx, row.parent, &chain, err) < 0)
+	if (snapshot_chain_load(&tx, row.parent, &chain, err) < 0)
 		return -1;
 	db_tx_end(&tx);
 	return sn->ops->mounts(sn, row.id, (enum snapshot_kind)row.kind, &chain, ret, err);
 }
 
-static int row_lookup(const struct store_ctx *c, const struct snapshotter *sn, const char *key,
-		      struct row *ret, struct error *err)
-{
-	autotx struct db_tx tx = DB_TX_INIT;
-
-	if (db_read(c->store->db, &tx, err) < 0)
-		return -1;
-	return row_get(c, &tx, sn, key, ret, err);
-}
-
 int snapshot_layer_fd(const struct store_ctx *c, const char *sn_name, const char *key,
 		      struct error *err)
 {
-	const struct snapshotter *sn = find(c, sn_name, err);
-	struct row row;
+	const struct snapshotter *sn = snapshotter_get(c, sn_name, err);
+	struct snapshot_row row;
 
-	if (!sn || row_lookup(c, sn, key, &row, err) < 0)
+	if (!sn || snapshot_row_lookup(c, sn, key, &row, err) < 0)
 		return -1;
 	if (row.kind != SNAPSHOT_ACTIVE)
 		return error_set(err, ERROR_FAILED_PRECONDITION, "snapshot '%s' is not active",
@@ -402,150 +234,16 @@ int snapshot_layer_fd(const struct store_ctx *c, const char *sn_name, const char
 	return snapshotter_open_fs(sn, row.id, err);
 }
 
-struct committing {
-	const struct store_ctx *c;
-	const struct snapshotter *sn;
-	const char *name, *key;
-	const char *parent; /* NULL: keep */
-	const struct strv *implied;
-	const struct kvs *labels;
-	bool sync;
-	struct row row;
-	int64_t parent_id;
-	struct snapshot_chain chain;
-	struct snapshot_usage usage;
-};
-
-static int commit_check(struct committing *m, const struct db_tx *tx, struct error *err)
-{
-	struct row other;
-	int r;
-
-	if (row_get(m->c, tx, m->sn, m->key, &m->row, err) < 0)
-		return -1;
-	if (m->row.kind != SNAPSHOT_ACTIVE)
-		return error_set(err, ERROR_FAILED_PRECONDITION, "snapshot '%s' is not active",
-				 m->key);
-	r = row_find(m->c, tx, m->sn, m->name, &other, err);
-	if (r != 0)
-		return r < 0 ? -1
-			     : error_set(err, ERROR_ALREADY_EXISTS, "snapshot '%s' exists",
-					 m->name);
-	m->parent_id = m->row.parent;
-	if (!m->parent)
-		return 0;
-	if (parent_get(m->c, tx, m->sn, m->parent, &m->parent_id, err) < 0)
-		return -1;
-	if (m->parent_id == m->row.parent)
-		return 0;
-	if (m->row.parent || !(m->sn->ops->capabilities & SNAPSHOT_CAN_REBASE))
-		return error_set(err, ERROR_FAILED_PRECONDITION,
-				 "snapshot '%s' cannot be moved onto another parent", m->key);
-	return 0;
-}
-
-static int commit_begin(struct committing *m, struct error *err)
-{
-	autotx struct db_tx tx = DB_TX_INIT;
-
-	if (db_write(m->c->store->db, &tx, err) < 0 || commit_check(m, &tx, err) < 0)
-		return -1;
-	if (snapshot_pinned(m->c->store, m->row.id))
-		return error_set(err, ERROR_FAILED_PRECONDITION,
-				 "snapshot '%s' is being committed by another", m->key);
-	if (m->implied && m->implied->n && chain_load(&tx, m->parent_id, &m->chain, err) < 0)
-		return -1;
-	snapshot_pin(m->c->store, m->row.id);
-	snapshot_pin(m->c->store, m->parent_id);
-	return 0;
-}
-
-static int commit_tree(struct committing *m, struct error *err)
-{
-	autoclose int fd = snapshotter_open_fs(m->sn, m->row.id, err);
-
-	if (fd < 0)
-		return -1;
-	if (m->chain.n && implied_patch(m->sn, fd, &m->chain, m->implied, err) < 0)
-		return -1;
-	if (tree_usage(fd, &m->usage, err) < 0)
-		return -1;
-	if (m->sync && syncfs(fd) < 0)
-		return error_errno(err, errno, "sync '%s/%lld'", m->sn->dir, (long long)m->row.id);
-	return failpoint("store.snapshot-commit.before-record", err);
-}
-
-static int commit_record(struct committing *m, struct error *err)
-{
-	autotx struct db_tx tx = DB_TX_INIT;
-	autofree char *labels = labels_format(m->labels);
-	autofree char *type = lease_type(m->sn);
-
-	if (db_write(m->c->store->db, &tx, err) < 0 || commit_check(m, &tx, err) < 0)
-		return -1;
-	if (db_exec(&tx, err,
-		    "UPDATE snapshots SET name = ?, kind = ?, parent = ?, size = ?, inodes = ?,"
-		    " updated = ?, labels = ? WHERE id = ?",
-		    "siiiiisi", m->name, (int64_t)SNAPSHOT_COMMITTED, m->parent_id, m->usage.size,
-		    m->usage.inodes, time_realtime(), labels, m->row.id) < 0 ||
-	    ctx_lease_remove(m->c, &tx, type, m->key, err) < 0 ||
-	    ctx_lease_add(m->c, &tx, type, m->name, err) < 0)
-		return -1;
-	gc_touch(m->c->store, GC_SNAPSHOT, m->c->ns, m->sn->ops->name, m->name);
-	return m->sync ? db_commit_sync(&tx, err) : db_commit(&tx, err);
-}
-
-static int commit(struct committing *m, const char *sn_name, struct error *err)
-{
-	int r;
-
-	m->sn = find(m->c, sn_name, err);
-	if (!m->sn || name_check("snapshot", m->name, err) < 0 || labels_check(m->labels, err) < 0)
-		return -1;
-	r = commit_begin(m, err);
-	if (r == 0) {
-		r = commit_tree(m, err);
-		if (r == 0)
-			r = commit_record(m, err);
-		snapshot_unpin(m->c->store, m->parent_id);
-		snapshot_unpin(m->c->store, m->row.id);
-	}
-	snapshot_chain_done(&m->chain);
-	return r < 0 ? error_wrap(err, "commit snapshot '%s'", m->key) : 0;
-}
-
-int snapshot_commit(const struct store_ctx *c, const char *sn, const char *name, const char *key,
-		    const struct kvs *labels, bool sync, struct error *err)
-{
-	struct committing m = { .c = c, .name = name, .key = key, .labels = labels, .sync = sync };
-
-	return commit(&m, sn, err);
-}
-
-int snapshot_commit_onto(const struct store_ctx *c, const char *sn, const char *name,
-			 const char *key, const char *parent, const struct strv *implied,
-			 const struct kvs *labels, bool sync, struct error *err)
-{
-	struct committing m = { .c = c,
-				.name = name,
-				.key = key,
-				.parent = parent ? parent : "",
-				.implied = implied,
-				.labels = labels,
-				.sync = sync };
-
-	return commit(&m, sn, err);
-}
-
 int snapshot_remove(const struct store_ctx *c, const char *sn_name, const char *key,
 		    struct error *err)
 {
-	const struct snapshotter *sn = find(c, sn_name, err);
+	const struct snapshotter *sn = snapshotter_get(c, sn_name, err);
 	autotx struct db_tx tx = DB_TX_INIT;
-	struct row row;
+	struct snapshot_row row;
 	int r;
 
-	if (!sn || db_write(c->store->db, &tx, err) < 0 || row_get(c, &tx, sn, key, &row, err) < 0)
+	if (!sn || db_write(c->store->db, &tx, err) < 0 ||
+	    snapshot_row_get(c, &tx, sn, key, &row, err) < 0)
 		return -1;
 	r = db_exists(&tx, err, "SELECT 1 FROM snapshots WHERE parent = ?", "i", row.id);
 	if (r < 0)
@@ -588,14 +286,14 @@ static int info_load(const struct store_ctx *c, const struct db_tx *tx,
 		return -1;
 	r = db_step(&q, err);
 	if (r <= 0)
-		return r < 0 ? -1 : not_found(key, err);
+		return r < 0 ? -1 : snapshot_not_found(key, err);
 	return info_from_row(&q, ret, err);
 }
 
 int snapshot_stat(const struct store_ctx *c, const char *sn_name, const char *key,
 		  struct snapshot_info *ret, struct error *err)
 {
-	const struct snapshotter *sn = find(c, sn_name, err);
+	const struct snapshotter *sn = snapshotter_get(c, sn_name, err);
 	CLEANUP(snapshot_info_done) struct snapshot_info info = { 0 };
 	autotx struct db_tx tx = DB_TX_INIT;
 
@@ -610,11 +308,11 @@ int snapshot_stat(const struct store_ctx *c, const char *sn_name, const char *ke
 int snapshot_usage(const struct store_ctx *c, const char *sn_name, const char *key,
 		   struct snapshot_usage *ret, struct error *err)
 {
-	const struct snapshotter *sn = find(c, sn_name, err);
+	const struct snapshotter *sn = snapshotter_get(c, sn_name, err);
 	autoclose int fd = -EBADF;
-	struct row row;
+	struct snapshot_row row;
 
-	if (!sn || row_lookup(c, sn, key, &row, err) < 0)
+	if (!sn || snapshot_row_lookup(c, sn, key, &row, err) < 0)
 		return -1;
 	if (row.kind == SNAPSHOT_COMMITTED) {
 		*ret = (struct snapshot_usage){ .size = row.size, .inodes = row.inodes };
@@ -627,7 +325,7 @@ int snapshot_usage(const struct store_ctx *c, const char *sn_name, const char *k
 int snapshot_set_labels(const struct store_ctx *c, const char *sn_name, const char *key,
 			const struct kvs *labels, struct error *err)
 {
-	const struct snapshotter *sn = find(c, sn_name, err);
+	const struct snapshotter *sn = snapshotter_get(c, sn_name, err);
 	CLEANUP(snapshot_info_done) struct snapshot_info info = { 0 };
 	autotx struct db_tx tx = DB_TX_INIT;
 	autofree char *text = NULL;
@@ -670,7 +368,7 @@ static int load_batch(const struct store_ctx *c, const struct snapshotter *sn, c
 int snapshot_walk(const struct store_ctx *c, const char *sn_name,
 		  int (*fn)(const struct snapshot_info *i, void *arg), void *arg, struct error *err)
 {
-	const struct snapshotter *sn = find(c, sn_name, err);
+	const struct snapshotter *sn = snapshotter_get(c, sn_name, err);
 	autofree struct snapshot_info *infos = xnew_array(struct snapshot_info, WALK_BATCH);
 	autofree char *after = xstrdup("");
 	bool more = sn != NULL;

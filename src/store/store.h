@@ -29,6 +29,7 @@ struct store_config {
  * no record names are removed; records whose blob is gone are dropped). FAILED_PRECONDITION when
  * another process has it or the schema is newer than this program. */
 int store_open(const struct store_config *config, struct store **ret, struct error *err);
+/* Nothing of it is in use any more: no call, no open ingest. */
 void store_close(struct store *s);
 const char *store_root(const struct store *s);
 const char *store_default_snapshotter(const struct store *s);

@@ -106,6 +106,31 @@ static void test_corrupt_database(void **state)
 	assert_non_null(strstr(error_msg(&err), path));
 }
 
+/* Pages behind the first one are garbage. */
+static void test_corrupt_pages(void **state)
+{
+	struct fixture *f = *state;
+	struct store_config config = { .root = f->root };
+	autofree char *path = path_join(f->root, "metadata.db", NULL);
+	autoerror struct error err = ERROR_INIT;
+	autoclose int fd = -EBADF;
+	char junk[4096], digest[DIGEST_MAX];
+	struct store *s = NULL;
+	struct stat st;
+
+	put_text(&f->ctx, "x", NULL, digest);
+	fixture_close(f);
+	memset(junk, 0x5a, sizeof(junk));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_size > (off_t)sizeof(junk));
+	for (off_t at = sizeof(junk); at < st.st_size; at += (off_t)sizeof(junk))
+		assert_int_equal(pwrite(fd, junk, sizeof(junk), at), sizeof(junk));
+	assert_int_equal(store_open(&config, &s, &err), -1);
+	assert_int_equal(err.code, ERROR_DATA_LOSS);
+	assert_non_null(strstr(error_msg(&err), path));
+}
+
 static void test_images(void **state)
 {
 	struct fixture *f = *state;
@@ -138,6 +163,12 @@ static void test_images(void **state)
 	assert_ok(image_list(&f->ctx, &list, ERR));
 	assert_int_equal(list.n, 1);
 
+	kvs_set(&i.labels, "l", "\xff");
+	assert_error(ERROR_INVALID_ARGUMENT, image_put(&f->ctx, &i, ERR));
+	kvs_unset(&i.labels, "l");
+	kvs_set(&i.target.annotations, "a", "\xc3");
+	assert_error(ERROR_INVALID_ARGUMENT, image_put(&f->ctx, &i, ERR));
+	kvs_unset(&i.target.annotations, "a");
 	str_replace(&i.target.digest, "sha256:nope");
 	assert_error(ERROR_INVALID_ARGUMENT, image_put(&f->ctx, &i, ERR));
 	assert_ok(image_delete(&f->ctx, i.name, ERR));
@@ -257,6 +288,7 @@ int main(void)
 		T(test_config),
 		T(test_newer_schema),
 		T(test_corrupt_database),
+		T(test_corrupt_pages),
 		T(test_images),
 		T(test_containers),
 		T(test_records),
