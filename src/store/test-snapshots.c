@@ -5,6 +5,7 @@
  */
 #include "store/test-util.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
@@ -383,6 +384,60 @@ static void test_rebase_refused(void **state)
 		snapshot_commit_onto(&f->ctx, NULL, "y", "act", "one", NULL, NULL, false, ERR));
 }
 
+enum { THREADS = 4, ROUNDS = 8 };
+
+struct worker {
+	struct fixture *f;
+	int number;
+};
+
+static void *work(void *arg)
+{
+	const struct worker *w = arg;
+	const struct store_ctx *c = &w->f->ctx;
+	char key[32], name[32];
+
+	for (int i = 0; i < ROUNDS; i++) {
+		autoerror struct error err = ERROR_INIT;
+		autoclose int fd = -EBADF;
+
+		snprintf(key, sizeof(key), "key %d", w->number);
+		snprintf(name, sizeof(name), "layer %d", i);
+		assert_ok(snapshot_prepare(c, NULL, key, "base", NULL, NULL, ERR));
+		fd = snapshot_layer_fd(c, NULL, key, NULL);
+		write_at(fd, "file", name);
+		/* All want the same name: one gets it. */
+		if (snapshot_commit(c, NULL, name, key, NULL, i % 2, &err) < 0) {
+			assert_int_equal(err.code, ERROR_ALREADY_EXISTS);
+			assert_ok(snapshot_remove(c, NULL, key, ERR));
+		}
+	}
+	return NULL;
+}
+
+static void test_parallel(void **state)
+{
+	struct fixture *f = *state;
+	struct worker workers[THREADS];
+	pthread_t threads[THREADS];
+	autostrv struct strv names = STRV_INIT;
+
+	commit_layer(f, "base", "", "a", "1");
+	for (int i = 0; i < THREADS; i++) {
+		workers[i] = (struct worker){ .f = f, .number = i };
+		assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		assert_ok(gc_run(f->store, NULL, ERR));
+		pthread_join(threads[i], NULL);
+	}
+	assert_ok(snapshot_walk(&f->ctx, NULL, collect_names, &names, ERR));
+	assert_int_equal(names.n, 1 + ROUNDS);
+	for (int i = 0; i < 500 && snapshot_dirs(f) > 1 + ROUNDS; i++)
+		usleep(10000);
+	assert_int_equal(snapshot_dirs(f), 1 + ROUNDS);
+}
+
 /* Overlay only. */
 
 static void test_overlay_options(void **state)
@@ -551,7 +606,7 @@ static void test_overlay_many_layers(void **state)
 #define CONFORMANCE                                                                            \
 	T(test_chain), T(test_view_of_one), T(test_errors), T(test_stat), T(test_walk),        \
 		T(test_remove), T(test_usage), T(test_root_attributes), T(test_special_files), \
-		T(test_rebase_refused)
+		T(test_rebase_refused), T(test_parallel)
 
 static int run_native(void)
 {

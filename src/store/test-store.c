@@ -238,6 +238,32 @@ static void test_records(void **state)
 	assert_error(ERROR_INVALID_ARGUMENT, record_put(&f->bare, "volume", "", "", false, ERR));
 }
 
+/* The background thread moves the log into the database while it is written. */
+static void test_checkpoint(void **state)
+{
+	struct fixture *f = *state;
+	autofree char *path = path_join(f->root, "metadata.db", NULL);
+	autofree char *log = path_join(f->root, "metadata.db-wal", NULL);
+	autofree char *text = xcalloc(1, 8193);
+	struct stat st;
+	char id[16];
+
+	memset(text, 'x', 8192);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(id, sizeof(id), "r%d", i % 1500);
+		assert_ok(record_put(&f->bare, "big", id, text, false, ERR));
+	}
+	for (int i = 0; i < 500; i++) {
+		assert_int_equal(stat(path, &st), 0);
+		if (st.st_size > 8 << 20)
+			break;
+		assert_ok(record_put(&f->bare, "big", "again", text, false, ERR));
+		usleep(10000);
+	}
+	assert_true(st.st_size > 8 << 20);
+	assert_int_equal(stat(log, &st), 0);
+}
+
 static void test_leases(void **state)
 {
 	struct fixture *f = *state;
@@ -293,6 +319,7 @@ int main(void)
 		T(test_containers),
 		T(test_records),
 		T(test_leases),
+		T(test_checkpoint),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
