@@ -224,14 +224,22 @@ static struct json *parse_document(const char *text, size_t len, const char *med
 	return TAKE_PTR(j);
 }
 
+/* Old index.json files lack it. */
+static int check_schema(const struct json *j, int64_t *version, struct error *err)
+{
+	if (!json_get(j, "schemaVersion"))
+		*version = 2;
+	return *version == 2 ? 0 : invalid(err, "schemaVersion must be 2");
+}
+
 static int index_from_json(const struct json *j, struct index *ret, struct error *err)
 {
 	if (json_get(j, "layers") || json_get(j, "config"))
 		return invalid(err, "ambiguous document: an index with the members of a manifest");
 	if (jsontab_decode(index_fields, j, ret, err) < 0)
 		return -1;
-	if (json_get(j, "schemaVersion") && ret->schema_version != 2)
-		return invalid(err, "schemaVersion must be 2");
+	if (check_schema(j, &ret->schema_version, err) < 0)
+		return -1;
 	return descriptors_check(&ret->manifests, "manifests", err);
 }
 
@@ -254,8 +262,8 @@ static int manifest_from_json(const struct json *j, struct manifest *ret, struct
 		return invalid(err, "ambiguous document: a manifest with the members of an index");
 	if (jsontab_decode(manifest_fields, j, ret, err) < 0)
 		return -1;
-	if (json_get(j, "schemaVersion") && ret->schema_version != 2)
-		return invalid(err, "schemaVersion must be 2");
+	if (check_schema(j, &ret->schema_version, err) < 0)
+		return -1;
 	if (descriptor_check(&ret->config, err) < 0)
 		return error_wrap(err, "config");
 	return descriptors_check(&ret->layers, "layers", err);

@@ -256,13 +256,15 @@ char *reference_string(const struct reference *r)
 
 char *reference_familiar_name(const struct reference *r)
 {
-	if (strcmp(r->domain, DEFAULT_DOMAIN) != 0)
+	/* "docker.io/quay.io/a" without its domain would be read as another registry's. */
+	if (strcmp(r->domain, DEFAULT_DOMAIN) != 0 || domain_len(r->path) > 0)
 		return reference_name(r);
-	const char *path = r->path;
+	if (!str_has_prefix(r->path, OFFICIAL_PREFIX))
+		return xstrdup(r->path);
+	const char *bare = r->path + strlen(OFFICIAL_PREFIX);
 
-	if (str_has_prefix(path, OFFICIAL_PREFIX) && !strchr(path + strlen(OFFICIAL_PREFIX), '/'))
-		path += strlen(OFFICIAL_PREFIX);
-	return xstrdup(path);
+	/* A bare identifier would not be read as a name at all. */
+	return xstrdup(strchr(bare, '/') || is_identifier(bare) ? r->path : bare);
 }
 
 char *reference_familiar(const struct reference *r)

@@ -20,6 +20,8 @@ static void test_good(void **state)
 		{ "docker.io/a", "docker.io/library/a", "a" },
 		{ "index.docker.io/a/b:t", "docker.io/a/b:t", "a/b:t" },
 		{ "docker.io/library/a/b", "docker.io/library/a/b", "library/a/b" },
+		{ "docker.io/quay.io/a", "docker.io/quay.io/a", "docker.io/quay.io/a" },
+		{ "library/" HEX, "docker.io/library/" HEX, "library/" HEX },
 		{ "localhost/a", "localhost/a", "localhost/a" },
 		{ "localhost:5000/a:t", "localhost:5000/a:t", "localhost:5000/a:t" },
 		{ "example.com", "docker.io/library/example.com", "example.com" },
