@@ -4,6 +4,7 @@
 #include "shim/container.h"
 
 #include "base/fs.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "containerd.events.pb-c.h"
@@ -15,6 +16,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+
+#define SPEC_MAX ((size_t)1 << 20)
 
 /* exec ids are checked to be a path component. */
 static char *exec_file(const struct process *p, const char *suffix)
@@ -87,6 +90,30 @@ static void exec_ran(const struct error *failure, void *arg)
 	operation_reply(op, &reply.base);
 }
 
+/* A terminal's size is set before the process can ask for it: the runtime does that if told. */
+static int write_spec(struct process *p, const char *path, struct error *err)
+{
+	unsigned width, height;
+	autofree char *text = NULL;
+
+	if (p->terminal && streams_size(p->io, &width, &height)) {
+		autojson struct json *j = json_parse(p->spec, p->spec_len, SPEC_MAX, err);
+		struct json *size = json_new_object();
+
+		json_set_uint(size, "width", width);
+		json_set_uint(size, "height", height);
+		if (!j) {
+			json_unref(size);
+			return error_wrap(err, "spec of exec '%s'", p->exec_id);
+		}
+		json_set(j, "consoleSize", size);
+		text = json_format(j, /* pretty= */ false);
+	}
+	int r = fs_write_atomic(AT_FDCWD, path, text ? text : p->spec,
+				text ? strlen(text) : p->spec_len, 0600, /* sync= */ false);
+	return r < 0 ? error_errno(err, -r, "write '%s'", path) : 0;
+}
+
 static void exec_opened(const struct error *failure, void *arg)
 {
 	struct operation *op = arg;
@@ -101,9 +128,7 @@ static void exec_opened(const struct error *failure, void *arg)
 		exec_failed(op, failure ? failure : &err);
 		return;
 	}
-	int r = fs_write_atomic(AT_FDCWD, spec, p->spec, p->spec_len, 0600, /* sync= */ false);
-	if (r < 0) {
-		error_errno(&err, -r, "write '%s'", spec);
+	if (write_spec(p, spec, &err) < 0) {
 		exec_failed(op, &err);
 		return;
 	}

@@ -252,6 +252,13 @@ int streams_resize(struct streams *s, unsigned width, unsigned height, struct er
 	return 0;
 }
 
+bool streams_size(const struct streams *s, unsigned *ret_width, unsigned *ret_height)
+{
+	*ret_width = s->width;
+	*ret_height = s->height;
+	return s->width > 0 || s->height > 0;
+}
+
 /* Beginning and end */
 
 void streams_running(struct streams *s)

@@ -45,6 +45,8 @@ void streams_process_exited(struct streams *s, void (*done)(void *arg), void *ar
 void streams_close_stdin(struct streams *s);
 /* Remembered when the terminal is not there yet. FAILED_PRECONDITION: no terminal. */
 int streams_resize(struct streams *s, unsigned width, unsigned height, struct error *err);
+/* False: none has been set. */
+bool streams_size(const struct streams *s, unsigned *ret_width, unsigned *ret_height);
 /* Takes fd, also on failure. FAILED_PRECONDITION: not a kistl-log process, or it has ended. */
 int streams_attach(struct streams *s, const struct attach_request *r, int fd, struct error *err);
 int streams_reopen_log(struct streams *s, struct error *err);
