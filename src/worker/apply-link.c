@@ -15,6 +15,7 @@
 #include <linux/limits.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/xattr.h>
 
 struct target {
@@ -67,6 +68,8 @@ static int copy_bytes(struct apply *a, int from, int to, struct error *err)
 		return 0;
 	for (;;) {
 		ssize_t n = copy_file_range(from, NULL, to, NULL, 1 << 30, 0);
+		if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP))
+			n = sendfile(to, from, NULL, 1 << 30); /* overlayfs to what lies below */
 		if (n < 0)
 			return error_errno(err, errno, "copy '%s' from the lower layers", a->name);
 		if (n == 0)
