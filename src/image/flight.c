@@ -35,6 +35,14 @@ void flights_free(struct flights *f)
 	free(f);
 }
 
+static bool waits(const struct flight *f, int wake)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (f->wake[i] == wake)
+			return true;
+	return false;
+}
+
 bool flight_begin(struct flights *f, const char *key, int wake)
 {
 	struct flight *flight;
@@ -45,7 +53,7 @@ bool flight_begin(struct flights *f, const char *key, int wake)
 	if (!flight) {
 		map_set(&f->map, key, xnew(struct flight));
 		made = true;
-	} else {
+	} else if (!waits(flight, wake)) {
 		GROW_ARRAY(flight->wake, flight->n);
 		flight->wake[flight->n++] = wake;
 	}
