@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #define BLOCK_MIN 2048
@@ -86,14 +85,7 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	int n = vsnprintf(NULL, 0, fmt, ap);
+	autofree char *s = xvasprintf(fmt, ap);
 	va_end(ap);
-	assert(n >= 0);
-
-	char *s = arena_alloc(a, (size_t)n + 1);
-
-	va_start(ap, fmt);
-	vsnprintf(s, (size_t)n + 1, fmt, ap);
-	va_end(ap);
-	return s;
+	return arena_strdup(a, s);
 }
