@@ -574,6 +574,30 @@ static void test_overlay_rebase(void **state)
 	assert_ok(snapshot_commit_onto(&f->ctx, NULL, "c4", "k4", "c3", NULL, NULL, false, ERR));
 }
 
+/* Overlayfs takes no overlayfs as its upper layer: the store must see that and copy. */
+static void test_overlay_probe(void **state)
+{
+	struct fixture *f = *state;
+	autofree char *root = path_join(f->dir, "mnt", "root", NULL);
+	struct store_config config = { .root = root, .snapshotter = "overlayfs" };
+	struct store_ctx c = { .ns = "test" };
+	automounts struct mounts ms = MOUNTS_INIT;
+	int fd;
+
+	commit_layer(f, "one", "", "a", "1");
+	assert_ok(snapshot_prepare(&f->ctx, NULL, "act", "one", NULL, &ms, ERR));
+	fd = mount_open(f, &ms);
+	assert_error(ERROR_FAILED_PRECONDITION, store_open(&config, &c.store, ERR));
+	config.snapshotter = NULL;
+	assert_ok(store_open(&config, &c.store, ERR));
+	assert_string_equal(store_default_snapshotter(c.store), "native");
+	assert_error(ERROR_FAILED_PRECONDITION,
+		     snapshot_prepare(&c, "overlayfs", "x", "", NULL, NULL, ERR));
+	assert_ok(snapshot_prepare(&c, NULL, "x", "", NULL, NULL, ERR));
+	store_close(c.store);
+	unmount(f, fd);
+}
+
 static void test_overlay_many_layers(void **state)
 {
 	struct fixture *f = *state;
@@ -619,7 +643,8 @@ static int run_native(void)
 static int run_overlay(void)
 {
 	const struct CMUnitTest overlay[] = { CONFORMANCE, T(test_overlay_options),
-					      T(test_overlay_rebase), T(test_overlay_many_layers) };
+					      T(test_overlay_rebase), T(test_overlay_probe),
+					      T(test_overlay_many_layers) };
 
 	suite = "overlayfs";
 	return cmocka_run_group_tests(overlay, NULL, NULL);
