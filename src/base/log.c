@@ -25,7 +25,7 @@ static const char *const level_names[] = {
 
 static const char program_default[] = "kistl";
 static const char *program = program_default;
-static enum log_level level_max = LOG_INFO;
+static _Atomic enum log_level level_max = LOG_INFO;
 static enum style style = STYLE_TEXT;
 static __thread char context[CONTEXT_MAX];
 
@@ -156,6 +156,11 @@ void log_setup(const char *name, enum log_level level, enum log_format format)
 		style = STYLE_TTY;
 	else
 		style = getenv("JOURNAL_STREAM") ? STYLE_JOURNAL : STYLE_TEXT;
+}
+
+void log_set_level(enum log_level level)
+{
+	level_max = level;
 }
 
 int log_level_parse(const char *s)

@@ -12,6 +12,8 @@ enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* Call once, before threads start. */
 void log_setup(const char *program, enum log_level level, enum log_format format);
+/* Any time. */
+void log_set_level(enum log_level level);
 /* "error", "warn", "info", "debug"; -EINVAL for others. */
 int log_level_parse(const char *s);
 bool log_enabled(enum log_level level);
