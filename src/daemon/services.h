@@ -1,0 +1,25 @@
+#pragma once
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the daemon's sockets are in front of: store, images, networks, engine and the API over them,
+ * made and ended in the order of their needs.
+ */
+
+#include "daemon/config.h"
+#include "http/server.h"
+#include "rpc/ttrpc-server.h"
+
+struct services;
+
+/* Blocks, for a pool thread while the loop runs: it recovers what an earlier daemon left. */
+struct services *services_start(const struct config *config, struct loop *loop, struct jobs *jobs,
+				struct error *err);
+/* Routes and what belongs to them. */
+void services_http_config(struct services *s, struct http_server_config *ret);
+/* Whether nothing that runs needs the daemon. Loop thread. */
+bool services_idle(struct services *s);
+/* With no request running any more; the loop stands. NULL is fine. */
+void services_stop(struct services *s);
+
+/* containerd's ttrpc event service, through which shims report. */
+const struct ttrpc_service *services_shim_events(void);
