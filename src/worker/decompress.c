@@ -9,12 +9,15 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <bzlib.h>
 #include <isa-l/igzip_lib.h>
+#include <lzma.h>
 #include <string.h>
 #include <zstd.h>
 
-#define SNIFF_BYTES 4
+#define SNIFF_BYTES 6
 #define RATIO_FREE_BYTES (64ULL << 20)
+#define XZ_MEMORY_MAX (256ULL << 20)
 #define ZSTD_WINDOW_LOG_MAX 27 /* 128 MiB, what every other client allows */
 
 enum gzip_flag {
@@ -37,6 +40,9 @@ enum stage {
 	STAGE_DEFLATE,
 	/* zstd */
 	STAGE_FRAME,
+	STAGE_XZ,
+	STAGE_XZ_END,
+	STAGE_BZIP2,
 	/* between members or frames */
 	STAGE_BETWEEN,
 	STAGE_PADDING,
@@ -58,6 +64,8 @@ struct decompress {
 
 	struct inflate_state *inflate;
 	ZSTD_DCtx *zstd;
+	lzma_stream xz;
+	bz_stream bzip2;
 };
 
 struct input {
@@ -80,6 +88,8 @@ void decompress_free(struct decompress *d)
 		return;
 	free(d->inflate);
 	ZSTD_freeDCtx(d->zstd);
+	lzma_end(&d->xz);
+	BZ2_bzDecompressEnd(&d->bzip2);
 	free(d);
 }
 
@@ -90,7 +100,7 @@ enum decompress_format decompress_format(const struct decompress *d)
 
 const char *decompress_format_name(enum decompress_format format)
 {
-	static const char *const names[] = { "unknown", "plain", "gzip", "zstd" };
+	static const char *const names[] = { "unknown", "plain", "gzip", "zstd", "xz", "bzip2" };
 
 	return names[format];
 }
@@ -111,6 +121,60 @@ static bool is_zstd(const uint8_t *p)
 	return memcmp(p, magic, 4) == 0 || ((p[0] & 0xf0) == 0x50 && memcmp(p + 1, skip, 3) == 0);
 }
 
+static int begin_bzip2(struct decompress *d, struct error *err)
+{
+	d->bzip2 = (bz_stream){ 0 };
+	if (BZ2_bzDecompressInit(&d->bzip2, /* verbosity= */ 0, /* small= */ 0) != BZ_OK)
+		return error_set(err, ERROR_INTERNAL, "set up bzip2");
+	d->stage = STAGE_BZIP2;
+	return 0;
+}
+
+static int begin(struct decompress *d, struct error *err)
+{
+	switch (d->format) {
+	case DECOMPRESS_GZIP:
+		d->inflate = xmalloc(sizeof(*d->inflate));
+		isal_inflate_init(d->inflate);
+		start_member(d);
+		return 0;
+	case DECOMPRESS_ZSTD:
+		d->zstd = ZSTD_createDCtx();
+		if (!d->zstd || ZSTD_isError(ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax,
+								    ZSTD_WINDOW_LOG_MAX)))
+			return error_set(err, ERROR_INTERNAL, "set up zstd");
+		d->stage = STAGE_FRAME;
+		return 0;
+	case DECOMPRESS_XZ:
+		if (lzma_stream_decoder(&d->xz, XZ_MEMORY_MAX, LZMA_CONCATENATED) != LZMA_OK)
+			return error_set(err, ERROR_INTERNAL, "set up xz");
+		d->stage = STAGE_XZ;
+		return 0;
+	case DECOMPRESS_BZIP2:
+		return begin_bzip2(d, err);
+	default:
+		d->stage = STAGE_PLAIN;
+		return 0;
+	}
+}
+
+static enum decompress_format format_of(const uint8_t *head, size_t len, bool all)
+{
+	if (len >= 3 && memcmp(head, "\x1f\x8b\x08", 3) == 0)
+		return DECOMPRESS_GZIP;
+	if (len >= 4 && is_zstd(head))
+		return DECOMPRESS_ZSTD;
+	if (all && len >= 6 &&
+	    memcmp(head,
+		   "\xfd"
+		   "7zXZ",
+		   6) == 0)
+		return DECOMPRESS_XZ;
+	if (all && len >= 4 && memcmp(head, "BZh", 3) == 0 && head[3] >= '1' && head[3] <= '9')
+		return DECOMPRESS_BZIP2;
+	return DECOMPRESS_PLAIN;
+}
+
 static int sniff(struct decompress *d, struct input *in, bool eof, struct error *err)
 {
 	while (in->n > 0 && d->head_len < SNIFF_BYTES) {
@@ -119,23 +183,8 @@ static int sniff(struct decompress *d, struct input *in, bool eof, struct error 
 	}
 	if (d->head_len < SNIFF_BYTES && !eof)
 		return 0;
-	if (d->head_len >= 3 && d->head[0] == 0x1f && d->head[1] == 0x8b && d->head[2] == 8) {
-		d->format = DECOMPRESS_GZIP;
-		d->inflate = xmalloc(sizeof(*d->inflate));
-		isal_inflate_init(d->inflate);
-		start_member(d);
-	} else if (d->head_len == SNIFF_BYTES && is_zstd(d->head)) {
-		d->format = DECOMPRESS_ZSTD;
-		d->zstd = ZSTD_createDCtx();
-		if (!d->zstd || ZSTD_isError(ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax,
-								    ZSTD_WINDOW_LOG_MAX)))
-			return error_set(err, ERROR_INTERNAL, "set up zstd");
-		d->stage = STAGE_FRAME;
-	} else {
-		d->format = DECOMPRESS_PLAIN;
-		d->stage = STAGE_PLAIN;
-	}
-	return 0;
+	d->format = format_of(d->head, d->head_len, d->limits.all_formats);
+	return begin(d, err);
 }
 
 static void next_header_stage(struct decompress *d, enum stage after)
@@ -272,6 +321,54 @@ static int run_zstd(struct decompress *d, struct input *in, uint8_t *out, size_t
 	return 0;
 }
 
+/* eof lets xz see the end of the last of several streams. */
+static int run_xz(struct decompress *d, struct input *in, bool eof, uint8_t *out, size_t room,
+		  size_t *ret, struct error *err)
+{
+	d->xz.next_in = in->p;
+	d->xz.avail_in = in->n;
+	d->xz.next_out = out;
+	d->xz.avail_out = room;
+	lzma_ret r = lzma_code(&d->xz, eof ? LZMA_FINISH : LZMA_RUN);
+	in->p = d->xz.next_in;
+	in->n = d->xz.avail_in;
+	*ret = room - d->xz.avail_out;
+	if (r == LZMA_STREAM_END)
+		d->stage = STAGE_XZ_END;
+	if (r == LZMA_MEMLIMIT_ERROR)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED, "xz stream needs too much memory");
+	/* LZMA_BUF_ERROR: no progress, which the caller sees for itself. */
+	if (r != LZMA_OK && r != LZMA_STREAM_END && r != LZMA_BUF_ERROR)
+		return error_set(err, ERROR_DATA_LOSS, "corrupt xz stream at offset %llu",
+				 (unsigned long long)d->total_in);
+	return 0;
+}
+
+static int run_bzip2(struct decompress *d, struct input *in, uint8_t *out, size_t room, size_t *ret,
+		     struct error *err)
+{
+	unsigned n_in = (unsigned)MIN(in->n, (size_t)1 << 30);
+	unsigned n_out = (unsigned)MIN(room, (size_t)1 << 30);
+
+	d->bzip2.next_in = (char *)in->p;
+	d->bzip2.avail_in = n_in;
+	d->bzip2.next_out = (char *)out;
+	d->bzip2.avail_out = n_out;
+	int r = BZ2_bzDecompress(&d->bzip2);
+	in->p += n_in - d->bzip2.avail_in;
+	in->n -= n_in - d->bzip2.avail_in;
+	*ret = n_out - d->bzip2.avail_out;
+	if (r == BZ_STREAM_END) {
+		BZ2_bzDecompressEnd(&d->bzip2);
+		d->bzip2 = (bz_stream){ 0 };
+		d->stage = STAGE_BETWEEN;
+	} else if (r != BZ_OK) {
+		return error_set(err, ERROR_DATA_LOSS, "corrupt bzip2 stream at offset %llu",
+				 (unsigned long long)d->total_in);
+	}
+	return 0;
+}
+
 static int run_padding(struct input *in, struct error *err)
 {
 	while (in->n > 0) {
@@ -285,8 +382,8 @@ static int run_padding(struct input *in, struct error *err)
 }
 
 /* One step with what `in` has; moves on between stages without asking for more. */
-static int step(struct decompress *d, struct input *in, uint8_t *out, size_t room, size_t *ret,
-		struct error *err)
+static int step(struct decompress *d, struct input *in, bool eof, uint8_t *out, size_t room,
+		size_t *ret, struct error *err)
 {
 	switch (d->stage) {
 	case STAGE_PLAIN:
@@ -299,6 +396,10 @@ static int step(struct decompress *d, struct input *in, uint8_t *out, size_t roo
 		return run_inflate(d, in, out, room, ret, err);
 	case STAGE_FRAME:
 		return run_zstd(d, in, out, room, ret, err);
+	case STAGE_XZ:
+		return run_xz(d, in, eof, out, room, ret, err);
+	case STAGE_BZIP2:
+		return run_bzip2(d, in, out, room, ret, err);
 	case STAGE_BETWEEN:
 		if (in->n == 0)
 			return 0;
@@ -306,9 +407,12 @@ static int step(struct decompress *d, struct input *in, uint8_t *out, size_t roo
 			d->stage = STAGE_PADDING;
 		else if (d->format == DECOMPRESS_GZIP)
 			start_member(d);
+		else if (d->format == DECOMPRESS_BZIP2)
+			return begin_bzip2(d, err);
 		else
 			d->stage = STAGE_FRAME;
 		return 0;
+	case STAGE_XZ_END:
 	case STAGE_PADDING:
 		return run_padding(in, err);
 	default:
@@ -334,20 +438,21 @@ static int check_limits(const struct decompress *d, struct error *err)
 
 static int check_complete(const struct decompress *d, struct error *err)
 {
-	if (d->stage == STAGE_PLAIN || d->stage == STAGE_BETWEEN || d->stage == STAGE_PADDING)
+	if (d->stage == STAGE_PLAIN || d->stage == STAGE_BETWEEN || d->stage == STAGE_PADDING ||
+	    d->stage == STAGE_XZ_END)
 		return 0;
 	return error_set(err, ERROR_DATA_LOSS, "%s stream is truncated after %llu bytes",
 			 decompress_format_name(d->format), (unsigned long long)d->total_in);
 }
 
 /* Steps until something came out or nothing goes in any more. */
-static int run_input(struct decompress *d, struct input *in, uint8_t *out, size_t room, size_t *ret,
-		     struct error *err)
+static int run_input(struct decompress *d, struct input *in, bool eof, uint8_t *out, size_t room,
+		     size_t *ret, struct error *err)
 {
 	for (;;) {
 		size_t before = in->n;
 		enum stage stage = d->stage;
-		int r = step(d, in, out, room, ret, err);
+		int r = step(d, in, eof, out, room, ret, err);
 		d->total_in += before - in->n;
 		d->total_out += *ret;
 		if (r < 0)
@@ -371,11 +476,11 @@ int decompress_run(struct decompress *d, const uint8_t **in, size_t *n, bool eof
 		r = sniff(d, &rest, eof, err);
 	if (r == 0 && d->stage != STAGE_SNIFF && d->head_pos < d->head_len) {
 		struct input head = { .p = d->head + d->head_pos, .n = d->head_len - d->head_pos };
-		r = run_input(d, &head, out, room, ret, err);
+		r = run_input(d, &head, /* eof= */ false, out, room, ret, err);
 		d->head_pos = d->head_len - head.n;
 	}
 	if (r == 0 && d->stage != STAGE_SNIFF && *ret == 0 && d->head_pos == d->head_len)
-		r = run_input(d, &rest, out, room, ret, err);
+		r = run_input(d, &rest, eof, out, room, ret, err);
 	*in = rest.p;
 	*n = rest.n;
 	if (r == 0 && eof && *ret == 0 && *n == 0)

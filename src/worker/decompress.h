@@ -12,12 +12,15 @@ enum decompress_format {
 	DECOMPRESS_PLAIN,
 	DECOMPRESS_GZIP,
 	DECOMPRESS_ZSTD,
+	DECOMPRESS_XZ,
+	DECOMPRESS_BZIP2,
 };
 
 /* 0: no limit. The ratio counts only beyond 64 MiB of output: small files of zeros are no bombs. */
 struct decompress_limits {
 	uint64_t max_bytes;
 	uint64_t max_ratio;
+	bool all_formats; /* xz and bzip2 too: image archives, not layers */
 };
 
 struct decompress;

@@ -24,6 +24,7 @@ static const struct verb {
 } verbs[] = {
 	{ "fetch", worker_fetch, "download an image from a registry" },
 	{ "unpack", worker_unpack, "apply one layer to a directory" },
+	{ "load", worker_load, "read an image archive" },
 	{ "save", worker_save, "write an archive" },
 };
 

@@ -5,17 +5,19 @@
 
 #include <assert.h>
 
-void ring_init(struct ring *r)
+void ring_init(struct ring *r, unsigned readers)
 {
+	assert(readers > 0 && readers <= RING_READERS);
 	*r = (struct ring){ .lock = PTHREAD_MUTEX_INITIALIZER,
-			    .changed = PTHREAD_COND_INITIALIZER };
+			    .changed = PTHREAD_COND_INITIALIZER,
+			    .readers = readers };
 	for (size_t i = 0; i < RING_BUFFERS; i++)
 		r->data[i] = xmalloc(RING_BUFFER_SIZE);
 }
 
 static bool is_full(const struct ring *r)
 {
-	for (size_t i = 0; i < RING_READERS; i++)
+	for (size_t i = 0; i < r->readers; i++)
 		if (r->filled - r->left[i] >= RING_BUFFERS)
 			return true;
 	return false;
@@ -55,7 +57,7 @@ void ring_end(struct ring *r, struct error *err)
 bool ring_read(struct ring *r, unsigned reader, const uint8_t **ret, size_t *ret_len,
 	       struct error *err)
 {
-	assert(reader < RING_READERS);
+	assert(reader < r->readers);
 	pthread_mutex_lock(&r->lock);
 	while (!r->stopped && !r->ended && r->left[reader] == r->filled)
 		pthread_cond_wait(&r->changed, &r->lock);

@@ -18,13 +18,14 @@ struct ring {
 	pthread_cond_t changed;
 	uint8_t *data[RING_BUFFERS];
 	size_t len[RING_BUFFERS];
-	uint64_t filled;	     /* buffers so far */
+	uint64_t filled; /* buffers so far */
+	unsigned readers;
 	uint64_t left[RING_READERS]; /* buffers that this reader is done with */
 	bool ended, stopped;
 	struct error error; /* of the writer */
 };
 
-void ring_init(struct ring *r);
+void ring_init(struct ring *r, unsigned readers);
 
 /* The writer: a buffer of RING_BUFFER_SIZE bytes to fill; NULL when the readers have stopped. */
 uint8_t *ring_fill(struct ring *r);

@@ -179,7 +179,13 @@ static int enter_tree(const struct sandbox *s, struct error *err)
 	uint64_t attrs = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
 	autoclose int empty = -EBADF;
 
-	int r = fence(s->dir, attrs, &fenced);
+	/* Files made through a clone could not be linked by the daemon (EXDEV), so an archive's
+	 * directory stays what it is: with it as root, chroot alone is tight. */
+	int r = 0;
+	if (s->phase == SANDBOX_UNPACK)
+		r = fence(s->dir, attrs, &fenced);
+	else if (!(caps_effective() & BIT(CAP_SYS_CHROOT)))
+		fenced = false;
 	if (r == 0)
 		r = fence(s->lower, attrs | MOUNT_ATTR_RDONLY, &fenced);
 	if (r < 0)

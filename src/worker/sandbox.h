@@ -9,7 +9,8 @@
  *chown and label files below *dir; read below *lower. No network. SANDBOX_ARCHIVE  create nameless
  *files in *dir (if any). No other file, no capability, no network.
  *
- * dir and lower are replaced by descriptors of the same directories from which no path leads out.
+ * When unpacking, dir and lower are replaced by descriptors of the same directories from which no
+ *path leads out.
  */
 
 #include "base/error.h"

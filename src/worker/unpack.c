@@ -13,19 +13,13 @@
 #include "oci/digest.h"
 #include "oci/worker-proto.h"
 #include "worker/apply.h"
-#include "worker/decompress.h"
 #include "worker/meter.h"
-#include "worker/ring.h"
+#include "worker/stream.h"
 #include "worker/verbs.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define INPUT_SIZE (256 << 10)
-#define PIPE_SIZE (1 << 20)
 #define IMPLIED_PACKET (48 << 10)
 #define DEFAULT_MAX_BYTES (1LL << 40)
 #define DEFAULT_MAX_ENTRIES 10000000
@@ -41,72 +35,9 @@ static struct unpack {
 	uint64_t max_bytes, max_entries;
 	char *diff_id; /* wanted; "" for any */
 
-	struct ring ring;
-	_Atomic int64_t consumed; /* bytes of input */
+	struct stream stream;
 	struct digester *digester;
 } unpack;
-
-static ssize_t read_input(struct unpack *u, uint8_t *p, size_t n, struct error *err)
-{
-	ssize_t r;
-
-	do {
-		r = read(u->input, p, n);
-	} while (r < 0 && errno == EINTR);
-	if (r < 0)
-		return error_errno(err, errno, "read the layer");
-	atomic_fetch_add(&u->consumed, r);
-	return r;
-}
-
-/* Fills buffers whole, so that readers are woken seldom. */
-static int inflate_all(struct unpack *u, struct error *err)
-{
-	struct decompress_limits limits = { .max_bytes = u->max_bytes };
-	CLEANUP(decompress_freep) struct decompress *d = decompress_new(&limits);
-	autofree uint8_t *input = xmalloc(INPUT_SIZE);
-	const uint8_t *in = input;
-	size_t n = 0;
-	bool eof = false;
-
-	for (;;) {
-		uint8_t *out = ring_fill(&u->ring);
-		size_t len = 0;
-		if (!out)
-			return 0;
-		while (len < RING_BUFFER_SIZE) {
-			size_t got;
-			if (n == 0 && !eof) {
-				ssize_t r = read_input(u, input, INPUT_SIZE, err);
-				if (r < 0)
-					return -1;
-				in = input;
-				n = (size_t)r;
-				eof = r == 0;
-			}
-			if (decompress_run(d, &in, &n, eof, out + len, RING_BUFFER_SIZE - len, &got,
-					   err) < 0)
-				return -1;
-			len += got;
-			if (eof && n == 0 && got == 0) {
-				if (len > 0)
-					ring_filled(&u->ring, len);
-				return 0;
-			}
-		}
-		ring_filled(&u->ring, len);
-	}
-}
-
-static void *inflate_thread(void *arg)
-{
-	struct unpack *u = arg;
-	struct error err = ERROR_INIT;
-
-	inflate_all(u, &err);
-	ring_end(&u->ring, &err);
-	return NULL;
-}
 
 static void *hash_thread(void *arg)
 {
@@ -114,9 +45,9 @@ static void *hash_thread(void *arg)
 	const uint8_t *p;
 	size_t n;
 
-	while (ring_read(&u->ring, READER_HASH, &p, &n, NULL)) {
+	while (ring_read(&u->stream.ring, READER_HASH, &p, &n, NULL)) {
 		digester_update(u->digester, p, n);
-		ring_leave(&u->ring, READER_HASH);
+		ring_leave(&u->stream.ring, READER_HASH);
 	}
 	return NULL;
 }
@@ -155,27 +86,25 @@ static int apply_all(struct unpack *u, struct apply *a, struct error *err)
 {
 	CLEANUP(tar_freep) struct tar *t = tar_new();
 	autoerror struct error broken = ERROR_INIT;
-	struct meter meter = { .sock = u->sock };
-	struct stat st;
+	struct meter meter = { .sock = u->sock, .total = u->stream.size };
 	const uint8_t *p;
 	size_t n;
 	bool end = false;
 
-	if (fstat(u->input, &st) == 0 && S_ISREG(st.st_mode))
-		meter.total = st.st_size;
 	/* What follows the end mark counts for the digest, so it is read to the end. */
-	while (ring_read(&u->ring, READER_APPLY, &p, &n, &broken)) {
+	while (ring_read(&u->stream.ring, READER_APPLY, &p, &n, &broken)) {
 		if (!end && apply_buffer(t, a, p, n, &end, err) < 0)
 			return -1;
-		ring_leave(&u->ring, READER_APPLY);
-		if (meter_report(&meter, atomic_load(&u->consumed), /* force= */ false, err) < 0)
+		ring_leave(&u->stream.ring, READER_APPLY);
+		if (meter_report(&meter, atomic_load(&u->stream.consumed), /* force= */ false,
+				 err) < 0)
 			return -1;
 	}
 	if (broken.code != ERROR_OK)
 		return error_move(err, &broken);
 	if (tar_finish(t, err) < 0)
 		return -1;
-	return meter_report(&meter, atomic_load(&u->consumed), /* force= */ true, err);
+	return meter_report(&meter, atomic_load(&u->stream.consumed), /* force= */ true, err);
 }
 
 static int send_implied(struct unpack *u, const struct strv *paths, struct error *err)
@@ -232,17 +161,17 @@ static int run(struct unpack *u, struct error *err)
 	};
 	CLEANUP(apply_freep) struct apply *a = apply_new(&config);
 	autostrv struct strv implied = STRV_INIT;
-	pthread_t inflater, hasher;
+	struct decompress_limits limits = { .max_bytes = u->max_bytes };
+	pthread_t hasher;
 
 	u->digester = digester_new(*u->diff_id ? u->diff_id : NULL);
-	ring_init(&u->ring);
-	int r = pthread_create(&inflater, NULL, inflate_thread, u);
-	if (r == 0)
-		r = pthread_create(&hasher, NULL, hash_thread, u);
+	if (stream_start(&u->stream, u->input, &limits, /* readers= */ 2, err) < 0)
+		return -1;
+	int r = pthread_create(&hasher, NULL, hash_thread, u);
 	if (r != 0)
 		return error_errno(err, r, "start a thread");
 	if (apply_all(u, a, err) < 0) {
-		ring_stop(&u->ring);
+		ring_stop(&u->stream.ring);
 		return -1;
 	}
 	pthread_join(hasher, NULL);
@@ -286,8 +215,5 @@ int worker_unpack(int sock, struct error *err)
 	struct sandbox sandbox = { .phase = SANDBOX_UNPACK, .dir = &u->dir, .lower = &u->lower };
 	if (worker_start(sock, &sandbox, err) < 0)
 		return -1;
-	/* Both only make it faster. */
-	(void)fcntl(u->input, F_SETPIPE_SZ, PIPE_SIZE);
-	(void)posix_fadvise(u->input, 0, 0, POSIX_FADV_SEQUENTIAL);
 	return run(u, err);
 }
