@@ -1,0 +1,142 @@
+#pragma once
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shim manager: one shim process per task, its bundle directory, and the client's side of the
+ * shim protocol (containerd-api.md 3). It knows nothing of policies; the engine owns those.
+ *
+ *	<state>/io.containerd.runtime.v2.task/<ns>/<id>/	bundle
+ *	<root>/io.containerd.runtime.v2.task/<ns>/<id>/		its work directory
+ *	<state>/s/<sha256 of "address/ns/id">			the shim's socket
+ *
+ * Calls block and run on pool threads, never on the loop; each has a deadline. Tasks are
+ * reference-counted. Codes that callers may branch on: NOT_FOUND (no such process, or it has
+ * ended), UNAVAILABLE (the shim is gone), DEADLINE_EXCEEDED, and what the shim says.
+ */
+
+#include "base/json.h"
+#include "base/mount.h"
+#include "loop/job.h"
+#include "rpc/attach-proto.h"
+
+struct tasks;
+struct task;
+
+/* containerd.v1.types.Status's numbers. */
+enum task_status {
+	TASK_UNKNOWN,
+	TASK_CREATED,
+	TASK_RUNNING,
+	TASK_STOPPED,
+	TASK_PAUSED,
+	TASK_PAUSING,
+};
+
+struct task_exit {
+	const char *exec_id; /* "" for the init process */
+	int pid;	     /* 0 unknown */
+	unsigned status;     /* 128 + n when killed by a signal */
+	int64_t exited_at;   /* ns */
+	bool lost;	     /* made up, since the shim has died */
+};
+
+struct tasks_config {
+	struct loop *loop;
+	struct jobs *jobs;
+	const char *root, *state;
+	const char *shim;    /* path of kistl-shim */
+	const char *address; /* the daemon's socket */
+	/* Loop thread: a process has ended; once for each that was started. x lives for the call.
+	 */
+	void (*on_exit)(struct task *t, const struct task_exit *x, void *arg);
+	void *arg;
+};
+
+int tasks_new(const struct tasks_config *config, struct tasks **ret, struct error *err);
+/* Loop thread, outside loop_run(), when no call is under way any more and the callers have given
+ * their references back. The shims live on. */
+void tasks_free(struct tasks *m);
+
+struct task *task_ref(struct task *t);
+void task_unref(struct task *t);
+const char *task_id(const struct task *t);
+const char *task_ns(const struct task *t);
+const char *task_bundle(const struct task *t);
+DEFINE_CLEANUP(struct task *, task_unref)
+
+/* Makes the bundle and starts its shim without waiting for it: the socket listens already, so other
+ * preparation goes on meanwhile. ALREADY_EXISTS when there is a bundle of this id. */
+int task_prepare(struct tasks *m, const char *ns, const char *id, struct task **ret,
+		 struct error *err);
+
+struct task_create {
+	const struct json *spec;
+	const struct mounts *rootfs;
+	bool terminal;
+	const char *stdin_uri, *stdout_uri, *stderr_uri; /* NULL: /dev/null */
+	const char *runtime;				 /* binary of the OCI runtime */
+	bool systemd_cgroup;
+};
+
+int task_create(struct task *t, const struct task_create *r, int *ret_pid, struct error *err);
+/* exec_id "" is the init process, here and below. */
+int task_start(struct task *t, const char *exec_id, int *ret_pid, struct error *err);
+int task_exec(struct task *t, const char *exec_id, const struct json *process, bool terminal,
+	      const char *stdin_uri, const char *stdout_uri, const char *stderr_uri,
+	      struct error *err);
+/* Hands a client's stream to the shim; client_fd stays the caller's to close. r->id is filled in.
+ */
+int task_attach(struct task *t, const struct attach_request *r, int client_fd, struct error *err);
+int task_kill(struct task *t, const char *exec_id, int signal, bool all, struct error *err);
+/* Forgets an ended process; ret may be NULL. */
+int task_delete(struct task *t, const char *exec_id, struct task_exit *ret, struct error *err);
+int task_resize(struct task *t, const char *exec_id, unsigned width, unsigned height,
+		struct error *err);
+int task_close_stdin(struct task *t, const char *exec_id, struct error *err);
+int task_pause(struct task *t, struct error *err);
+int task_resume(struct task *t, struct error *err);
+/* resources: LinuxResources of the runtime spec. */
+int task_update(struct task *t, const struct json *resources, struct error *err);
+
+struct task_state {
+	enum task_status status;
+	int pid;
+	unsigned exit_status;
+	int64_t exited_at; /* ns, 0: not */
+};
+
+int task_state(struct task *t, const char *exec_id, struct task_state *ret, struct error *err);
+
+struct task_pids {
+	int *v;
+	size_t n;
+};
+
+void task_pids_done(struct task_pids *p);
+int task_pids(struct task *t, struct task_pids *ret, struct error *err);
+
+struct task_stats {
+	uint64_t cpu_total, cpu_user, cpu_system; /* ns */
+	uint64_t throttling_periods, throttled_periods, throttled_time;
+	uint64_t memory_usage, memory_max, memory_limit, memory_inactive_file, memory_cache,
+		memory_rss;
+	uint64_t pids, pids_limit;
+	uint64_t io_read, io_write; /* bytes */
+	uint64_t oom_kills;
+};
+
+int task_stats(struct task *t, struct task_stats *ret, struct error *err);
+
+/* Ends it all, whatever stage it is in: kills what runs, deletes, shuts the shim down (or cleans up
+ * after a dead one), removes the bundle. Always succeeds in the end; idempotent; no exit is
+ * reported any more from when it is called. The reference stays. */
+void task_destroy(struct task *t);
+
+/* The bundles that are there, as "ns/id", after a restart; half-removed ones are finished off. */
+int tasks_scan(struct tasks *m, struct strv *ret, struct error *err);
+/* Connects to a scanned bundle's shim. NOT_FOUND: it is dead or was never complete; everything of
+ * it has been cleaned up, and *ret_state has the exit status that could be learned (TASK_UNKNOWN:
+ * none). Any other error may pass: the bundle stays, try again. err must not be NULL. Exits are
+ * reported of those processes that task_watch() is called for, also if they have ended already. */
+int task_load(struct tasks *m, const char *ns, const char *id, struct task **ret,
+	      struct task_state *ret_state, struct error *err);
+void task_watch(struct task *t, const char *exec_id);
