@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Start, as named steps over one struct whose cleanup undoes whatever has been done when a step
+ * fails. The shim's process is started first: it comes up while namespace, network and spec are
+ * made here. Clients that attached before are handed to the shim between Create and Start, so that
+ * they see the first byte.
+ */
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "engine/internal.h"
+#include "engine/restart.h"
+#include "store/snapshots.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+
+struct starting {
+	struct container *c;
+	struct task *task;
+	struct mounts rootfs;
+	int rootfs_fd;
+	int netns;
+	bool attached;
+	struct endpoint endpoint;
+	struct mount_specs mounts;
+	char *netns_path, *pidns_path, *ipcns_path, *utsns_path;
+	char *hosts_path, *resolv_conf_path, *hostname_path;
+	struct json *spec;
+	int pid;
+	bool done;
+};
+
+static void starting_done(struct starting *s)
+{
+	if (!s->done && s->task)
+		task_destroy(s->task);
+	if (!s->done && s->attached)
+		network_detach(s->c->e->config.network, s->c->id, NULL);
+	task_unref(s->task);
+	mounts_done(&s->rootfs);
+	closep(&s->rootfs_fd);
+	closep(&s->netns);
+	endpoint_done(&s->endpoint);
+	mount_specs_done(&s->mounts);
+	free(s->netns_path);
+	free(s->pidns_path);
+	free(s->ipcns_path);
+	free(s->utsns_path);
+	free(s->hosts_path);
+	free(s->resolv_conf_path);
+	free(s->hostname_path);
+	json_unref(s->spec);
+}
+
+static int open_rootfs(struct starting *s, struct error *err)
+{
+	const struct store_ctx ctx = container_store(s->c);
+
+	if (snapshot_mounts(&ctx, s->c->snapshotter, s->c->id, &s->rootfs, err) < 0)
+		return -1;
+	assert(s->rootfs.n > 0);
+	s->rootfs_fd = mount_open_detached(&s->rootfs.v[0], err);
+	return s->rootfs_fd < 0 ? error_wrap(err, "mount the root file system") : 0;
+}
+
+/* "container:ID" of a namespace mode: /proc/<pid>/ns/<kind> of a running container. NULL for other
+ * modes. */
+static int joined_namespace(struct starting *s, const char *mode, const char *kind,
+			    const char *what, char **ret, struct error *err)
+{
+	if (!mode || !str_has_prefix(mode, "container:"))
+		return 0;
+	CLEANUP(container_unrefp)
+	struct container *other =
+		container_find(s->c->e, s->c->ns, mode + strlen("container:"), err);
+	if (!other)
+		return -1;
+	pthread_mutex_lock(&other->e->lock);
+	bool running = other->s.status == CONTAINER_RUNNING || other->s.status == CONTAINER_PAUSED;
+	int pid = other->s.pid;
+	pthread_mutex_unlock(&other->e->lock);
+	if (other == s->c)
+		return error_set(err, ERROR_INVALID_ARGUMENT, "cannot join own %s namespace", what);
+	if (!running || pid <= 0)
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+				 "cannot join %s of a non running container: %s", what, other->id);
+	*ret = xasprintf("/proc/%d/ns/%s", pid, kind);
+	return 0;
+}
+
+static void requested_ports(const struct container_config *k, struct port_mapping *ports)
+{
+	for (size_t i = 0; i < k->ports.n; i++)
+		ports[i] = (struct port_mapping){
+			.protocol = k->ports.v[i].protocol,
+			.host_ip = k->ports.v[i].host_ip,
+			.host_port = (unsigned)k->ports.v[i].host_port,
+			.container_port = (unsigned)k->ports.v[i].container_port,
+		};
+}
+
+static int attach_network(struct starting *s, const char *network, struct error *err)
+{
+	const struct container_config *k = &s->c->config;
+	autofree struct port_mapping *ports = xnew_array(struct port_mapping, k->ports.n + 1);
+	const struct endpoint_request request = {
+		.container_id = s->c->id,
+		.network = network,
+		.ip = str_empty(k->ip_address) ? NULL : k->ip_address,
+		.mac = str_empty(k->mac_address) ? NULL : k->mac_address,
+		.ports = ports,
+		.n_ports = k->ports.n,
+	};
+
+	requested_ports(k, ports);
+	if (network_attach(s->c->e->config.network, s->netns, &request, &s->endpoint, err) < 0)
+		return -1;
+	s->attached = true;
+	return 0;
+}
+
+static int enter_network(struct starting *s, struct error *err)
+{
+	const char *mode = s->c->config.network_mode;
+
+	if (str_equal(mode, "host")) {
+		s->netns_path = xstrdup("");
+		return 0;
+	}
+	if (joined_namespace(s, mode, "net", "network", &s->netns_path, err) < 0)
+		return -1;
+	if (s->netns_path)
+		return 0;
+	s->netns = netns_create(err);
+	if (s->netns < 0)
+		return -1;
+	s->netns_path = xasprintf("/proc/%d/fd/%d", (int)getpid(), s->netns);
+	return str_equal(mode, "none") ? 0 : attach_network(s, mode, err);
+}
+
+static int write_file(struct starting *s, const char *name, const char *text, char **ret_path,
+		      struct error *err)
+{
+	autofree char *path = path_join(s->c->dir, name, NULL);
+	autoclose int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+
+	/* In place: a bind mount of it in a container that has this one's network follows. */
+	if (fd < 0)
+		return error_errno(err, errno, "open '%s'", path);
+	int r = fs_write_all(fd, text, strlen(text));
+	if (r < 0)
+		return error_errno(err, -r, "write '%s'", path);
+	*ret_path = TAKE_PTR(path);
+	return 0;
+}
+
+/* A container in another's network has that one's files. */
+static bool borrow_files(struct starting *s)
+{
+	const char *mode = s->c->config.network_mode;
+
+	if (!mode || !str_has_prefix(mode, "container:"))
+		return false;
+	CLEANUP(container_unrefp)
+	struct container *other =
+		container_find(s->c->e, s->c->ns, mode + strlen("container:"), NULL);
+	if (!other)
+		return false;
+	s->hosts_path = path_join(other->dir, "hosts", NULL);
+	s->resolv_conf_path = path_join(other->dir, "resolv.conf", NULL);
+	s->hostname_path = path_join(other->dir, "hostname", NULL);
+	return true;
+}
+
+static int write_files(struct starting *s, struct error *err)
+{
+	const struct container_config *k = &s->c->config;
+	bool host = str_equal(k->network_mode, "host");
+	char host_name[256] = "";
+
+	if (borrow_files(s))
+		return 0;
+	gethostname(host_name, sizeof(host_name) - 1);
+	const char *hostname = str_empty(k->hostname) ? host_name : k->hostname;
+	autofree char *hostname_text = xasprintf("%s\n", hostname);
+	autofree char *hosts = hosts_format(&k->extra_hosts, s->endpoint.gateway, s->endpoint.ip,
+					    hostname, k->domainname);
+	autofree char *resolv_host = resolv_conf_host();
+	autofree char *resolv =
+		resolv_conf_format(resolv_host, &k->dns, &k->dns_search, &k->dns_options, host);
+	if (write_file(s, "hostname", hostname_text, &s->hostname_path, err) < 0 ||
+	    write_file(s, "hosts", hosts, &s->hosts_path, err) < 0)
+		return -1;
+	return write_file(s, "resolv.conf", resolv, &s->resolv_conf_path, err);
+}
+
+static int build_spec(struct starting *s, struct error *err)
+{
+	struct container *c = s->c;
+	const struct container_config *k = &c->config;
+	const char *parent = str_empty(k->cgroup_parent) ? "/kistl" : k->cgroup_parent;
+	autofree char *cgroup = xasprintf("%s%s/%s", parent[0] == '/' ? "" : "/", parent, c->id);
+
+	if (joined_namespace(s, k->pid_mode, "pid", "PID", &s->pidns_path, err) < 0 ||
+	    joined_namespace(s, k->ipc_mode, "ipc", "IPC", &s->ipcns_path, err) < 0 ||
+	    joined_namespace(s, k->uts_mode, "uts", "UTS", &s->utsns_path, err) < 0)
+		return -1;
+	const struct spec_inputs in = {
+		.config = k,
+		.id = c->id,
+		.name = c->name,
+		.rootfs_fd = s->rootfs_fd,
+		.rootfs_path = "rootfs",
+		.cgroups_path = cgroup,
+		.netns_path = s->netns_path,
+		.pidns_path = s->pidns_path,
+		.ipcns_path = s->ipcns_path,
+		.utsns_path = s->utsns_path,
+		.hosts_path = s->hosts_path,
+		.resolv_conf_path = s->resolv_conf_path,
+		.hostname_path = s->hostname_path,
+		.init_path = k->init ? c->e->config.init : NULL,
+		.mounts = s->mounts.v,
+		.n_mounts = s->mounts.n,
+		.cgroup_v2 = c->e->cgroup_v2,
+	};
+	return spec_build(&in, &s->spec, err);
+}
+
+static int create_task(struct starting *s, struct error *err)
+{
+	struct container *c = s->c;
+	const struct container_config *k = &c->config;
+	const struct runtime_entry *runtime = engine_runtime(c->e, k->runtime, err);
+
+	if (!runtime)
+		return -1;
+	autofree char *uri = stdio_uri(c, k->log_driver, k->open_stdin, k->stdin_once);
+	const struct task_create request = {
+		.spec = s->spec,
+		.rootfs = &s->rootfs,
+		.terminal = k->tty,
+		.stdin_uri = uri,
+		.stdout_uri = uri,
+		.stderr_uri = k->tty ? NULL : uri,
+		.runtime = runtime->path,
+	};
+	/* The shim mounts the same directories: ours goes first. */
+	closep(&s->rootfs_fd);
+	s->rootfs_fd = -EBADF;
+	if (task_create(s->task, &request, &s->pid, err) < 0)
+		return error_wrap(err, "failed to create task for container");
+	return 0;
+}
+
+static int run_task(struct starting *s, struct error *err)
+{
+	struct container *c = s->c;
+
+	/* From here on the end of init is taken note of. */
+	pthread_mutex_lock(&c->e->lock);
+	c->task = task_ref(s->task);
+	c->exited = false;
+	pthread_mutex_unlock(&c->e->lock);
+	if (container_attach_pending(c, s->task, err) == 0 &&
+	    task_start(s->task, "", &s->pid, err) == 0)
+		return 0;
+	pthread_mutex_lock(&c->e->lock);
+	struct task *mine = TAKE_PTR(c->task);
+	c->exited = false;
+	pthread_mutex_unlock(&c->e->lock);
+	task_unref(mine);
+	return error_wrap(err, "failed to start task for container");
+}
+
+static int start_steps(struct starting *s, struct error *err)
+{
+	struct container *c = s->c;
+
+	if (task_prepare(c->e->tasks, c->ns, c->id, &s->task, err) < 0 ||
+	    enter_network(s, err) < 0 || open_rootfs(s, err) < 0 ||
+	    volumes_resolve(c, s->rootfs_fd, &s->mounts, err) < 0 || write_files(s, err) < 0 ||
+	    build_spec(s, err) < 0 || create_task(s, err) < 0)
+		return -1;
+	return run_task(s, err);
+}
+
+static void commit(struct starting *s)
+{
+	struct container *c = s->c;
+
+	autofree char *process = json_format(json_get(s->spec, "process"), /* pretty */ false);
+
+	s->done = true;
+	pthread_mutex_lock(&c->e->lock);
+	str_replace(&c->process, process);
+	endpoint_done(&c->s.endpoint);
+	c->s.endpoint = s->endpoint;
+	s->endpoint = (struct endpoint){ 0 };
+	c->s.status = CONTAINER_RUNNING;
+	c->s.pid = s->pid;
+	c->s.started_at = time_realtime();
+	c->s.exit_code = 0;
+	c->s.oom_killed = false;
+	c->s.stopped_by_user = false;
+	str_replace(&c->s.error, NULL);
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->e->lock);
+	container_save(c);
+	network_emit(c, &c->s.endpoint, "connect");
+	container_emit(c, "start", NULL, NULL);
+}
+
+static void note_failure(struct container *c, const struct error *err)
+{
+	pthread_mutex_lock(&c->e->lock);
+	c->s.exit_code = start_failure_code(error_msg(err));
+	c->s.pid = 0;
+	str_replace(&c->s.error, error_msg(err));
+	pthread_mutex_unlock(&c->e->lock);
+	container_drop_attaches(c);
+	container_save(c);
+}
+
+int container_start(struct container *c, struct error *err)
+{
+	CLEANUP(starting_done)
+	struct starting s = { .c = c, .rootfs_fd = -EBADF, .netns = -EBADF };
+	autoerror struct error why = ERROR_INIT;
+
+	if (start_steps(&s, &why) < 0) {
+		note_failure(c, &why);
+		return error_move(err, &why);
+	}
+	commit(&s);
+	health_start(c, /* fresh */ true);
+	return 0;
+}
+
+/* What a reboot should find; after the reply, since no one waits for it. */
+static void save_later(void *arg)
+{
+	struct container *c = arg;
+
+	container_lock(c);
+	if (!c->gone)
+		container_save_record(c);
+	container_release(c);
+}
+
+int engine_start(struct engine *e, const char *ns, const char *id, bool *ret_changed,
+		 struct error *err)
+{
+	CLEANUP(container_releasep) struct container *c = container_acquire(e, ns, id, err);
+
+	if (!c)
+		return -1;
+	if (ret_changed)
+		*ret_changed = false;
+	switch (c->s.status) {
+	case CONTAINER_RUNNING:
+		return 0;
+	case CONTAINER_PAUSED:
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+				 "cannot start a paused container, try unpause instead");
+	case CONTAINER_REMOVING:
+	case CONTAINER_DEAD:
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+				 "container is marked for removal and cannot be started");
+	default:
+		break;
+	}
+	container_cancel_timer(c);
+	pthread_mutex_lock(&e->lock);
+	c->s.restart_count = 0;
+	c->s.restart_delay = 0;
+	if (c->s.status == CONTAINER_RESTARTING)
+		c->s.status = CONTAINER_EXITED;
+	pthread_mutex_unlock(&e->lock);
+	if (container_start(c, err) < 0) {
+		if (c->config.auto_remove)
+			container_remove(c, /* volumes */ true, NULL);
+		return -1;
+	}
+	if (ret_changed)
+		*ret_changed = true;
+	if (!c->config.auto_remove)
+		job_submit(e->config.jobs, JOB_OPS, save_later, NULL, container_ref(c));
+	return 0;
+}

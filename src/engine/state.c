@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/state.h"
+
+#include "base/jsontab.h"
+#include "base/mem.h"
+
+static const char *const status_names[CONTAINER_STATUS_MAX] = {
+	[CONTAINER_CREATED] = "created",   [CONTAINER_RUNNING] = "running",
+	[CONTAINER_PAUSED] = "paused",	   [CONTAINER_RESTARTING] = "restarting",
+	[CONTAINER_REMOVING] = "removing", [CONTAINER_EXITED] = "exited",
+	[CONTAINER_DEAD] = "dead",
+};
+
+/* The document: as run_state, with the status as a word. */
+struct state_doc {
+	char *status;
+	struct run_state s;
+};
+
+static const struct json_field port_fields[] = {
+	JSON_FIELD("protocol", FIELD_STRING, struct port_mapping, protocol, 0),
+	JSON_FIELD("hostIP", FIELD_STRING, struct port_mapping, host_ip, 0),
+	JSON_FIELD("hostPort", FIELD_INT32, struct port_mapping, host_port, 0),
+	JSON_FIELD("containerPort", FIELD_INT32, struct port_mapping, container_port, 0),
+	JSON_END,
+};
+
+static const struct json_field endpoint_fields[] = {
+	JSON_FIELD("network", FIELD_STRING, struct endpoint, network, 0),
+	JSON_FIELD("networkID", FIELD_STRING, struct endpoint, network_id, 0),
+	JSON_FIELD("endpointID", FIELD_STRING, struct endpoint, endpoint_id, 0),
+	JSON_FIELD("ifname", FIELD_STRING, struct endpoint, ifname, 0),
+	JSON_FIELD("hostIfname", FIELD_STRING, struct endpoint, host_ifname, 0),
+	JSON_FIELD("mac", FIELD_STRING, struct endpoint, mac, 0),
+	JSON_FIELD("ip", FIELD_STRING, struct endpoint, ip, 0),
+	JSON_FIELD("prefix", FIELD_INT32, struct endpoint, prefix, 0),
+	JSON_FIELD("gateway", FIELD_STRING, struct endpoint, gateway, 0),
+	JSON_SUB("ports", FIELD_ARRAY, struct endpoint, ports, port_fields, struct port_mapping, 0),
+	JSON_END,
+};
+
+static const struct json_field state_fields[] = {
+	JSON_FIELD("status", FIELD_STRING, struct state_doc, status, JSON_REQUIRED),
+	JSON_FIELD("startedAt", FIELD_INT, struct state_doc, s.started_at, 0),
+	JSON_FIELD("finishedAt", FIELD_INT, struct state_doc, s.finished_at, 0),
+	JSON_FIELD("pid", FIELD_INT32, struct state_doc, s.pid, 0),
+	JSON_FIELD("exitCode", FIELD_INT32, struct state_doc, s.exit_code, 0),
+	JSON_FIELD("oomKilled", FIELD_BOOL, struct state_doc, s.oom_killed, 0),
+	JSON_FIELD("stoppedByUser", FIELD_BOOL, struct state_doc, s.stopped_by_user, 0),
+	JSON_FIELD("unsettled", FIELD_BOOL, struct state_doc, s.unsettled, 0),
+	JSON_FIELD("error", FIELD_STRING, struct state_doc, s.error, 0),
+	JSON_FIELD("restartCount", FIELD_INT, struct state_doc, s.restart_count, 0),
+	JSON_FIELD("restartDelay", FIELD_UINT, struct state_doc, s.restart_delay, 0),
+	JSON_FIELD("health", FIELD_STRING, struct state_doc, s.health, 0),
+	JSON_FIELD("healthFailures", FIELD_INT, struct state_doc, s.health_failures, 0),
+	JSON_SUB("endpoint", FIELD_OBJECT, struct state_doc, s.endpoint, endpoint_fields,
+		 struct endpoint, 0),
+	JSON_FIELD("bootID", FIELD_STRING, struct state_doc, s.boot_id, 0),
+	JSON_END,
+};
+
+const char *container_status_name(enum container_status s)
+{
+	return s < CONTAINER_STATUS_MAX ? status_names[s] : "unknown";
+}
+
+int container_status_parse(const char *s)
+{
+	for (int i = 0; i < CONTAINER_STATUS_MAX; i++)
+		if (str_equal(s, status_names[i]))
+			return i;
+	return -1;
+}
+
+void run_state_done(struct run_state *s)
+{
+	free(s->error);
+	free(s->health);
+	free(s->boot_id);
+	endpoint_done(&s->endpoint);
+	*s = (struct run_state){ 0 };
+}
+
+void run_state_copy(struct run_state *dst, const struct run_state *src)
+{
+	*dst = *src;
+	dst->error = xstrdup(src->error);
+	dst->health = xstrdup(src->health);
+	dst->boot_id = xstrdup(src->boot_id);
+	dst->endpoint = (struct endpoint){ 0 };
+	endpoint_copy(&dst->endpoint, &src->endpoint);
+}
+
+struct json *run_state_to_json(const struct run_state *s)
+{
+	/* Borrowed throughout: the document is only read. */
+	const struct state_doc doc = {
+		.status = (char *)container_status_name(s->status),
+		.s = *s,
+	};
+
+	return jsontab_encode(state_fields, &doc);
+}
+
+int run_state_from_json(const struct json *j, struct run_state *ret, struct error *err)
+{
+	struct state_doc doc = { 0 };
+
+	if (jsontab_decode(state_fields, j, &doc, err) < 0) {
+		jsontab_done(state_fields, &doc);
+		return -1;
+	}
+	int status = container_status_parse(doc.status);
+	if (status < 0) {
+		error_set(err, ERROR_INVALID_ARGUMENT, "unknown container status '%s'", doc.status);
+		jsontab_done(state_fields, &doc);
+		return -1;
+	}
+	free(doc.status);
+	*ret = doc.s;
+	ret->status = (enum container_status)status;
+	return 0;
+}
