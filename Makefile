@@ -1,0 +1,79 @@
+# What people type. The work is meson's; this only names it.
+#
+#   make            build into build/: kistl, kistld, kistl-shim, kistl-image
+#   make hello      install what is needed, build, run a container from an image made on the spot
+#   make check      all tests
+#   make install PREFIX=/usr/local DESTDIR=
+#   make bench | fuzz | format | check-full | clean
+
+BUILD = build
+PREFIX = /usr/local
+DESTDIR =
+PYTHON = /usr/bin/python3
+# A bare root shell may have no sudo, and needs none.
+SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+
+PROGRAMS = src/cli/kistl src/daemon/kistld src/shim/kistl-shim src/worker/kistl-image
+# What runs many threads.
+TSAN_TESTS = 'loop/*' 'rpc/*' 'http/*' 'store/*' 'engine/*' 'image/*'
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+	@for p in $(PROGRAMS); do cp -pu $(BUILD)/$$p $(BUILD)/; done
+
+$(BUILD)/build.ninja:
+	meson setup $(BUILD) --buildtype=debugoptimized -Dwerror=true
+
+deps:
+	@tools/install-deps
+
+hello:
+	@tools/install-deps build run
+	@$(MAKE) --no-print-directory all
+	@$(SUDO) tools/hello $(BUILD)
+
+install: all
+	@meson configure $(BUILD) --prefix=$(PREFIX) >/dev/null
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+# Debian's clang with the address and undefined behaviour sanitizers; gcc builds everything else.
+build-asan/build.ninja:
+	CC=clang meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=true
+
+build-tsan/build.ninja:
+	meson setup build-tsan -Db_sanitize=thread -Dwerror=true
+
+check-unit: build-asan/build.ninja build-tsan/build.ninja
+	ninja -C build-asan
+	$(SUDO) meson test -C build-asan --no-rebuild --print-errorlogs
+	ninja -C build-tsan
+	$(SUDO) meson test -C build-tsan --no-rebuild --print-errorlogs $(TSAN_TESTS)
+
+check-integration: all
+	$(SUDO) env KISTL_BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider \
+		--timeout=300 tests/integration $(PYTEST_ARGS)
+
+check: deps
+	@$(MAKE) --no-print-directory all check-unit check-integration
+
+check-full: check
+	$(MAKE) check-integration PYTEST_ARGS=--full
+
+bench: deps all
+	$(SUDO) $(PYTHON) bench/bench --build $(BUILD) $(BENCH_ARGS)
+
+# Ten seconds for each target, unless FUZZ_SECONDS says otherwise; finds become corpus files.
+FUZZ_SECONDS = 10
+fuzz: deps
+	@[ -d build-fuzz ] || CC=clang meson setup build-fuzz -Dfuzz=llvm -Db_sanitize=address,undefined \
+		-Db_lundef=false
+	ninja -C build-fuzz
+	tools/fuzz build-fuzz $(FUZZ_SECONDS)
+
+format:
+	clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'tests/*.c')
+
+clean:
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz
+
+.PHONY: all deps hello install check check-unit check-integration check-full bench fuzz format clean
