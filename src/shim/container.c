@@ -145,10 +145,16 @@ static void operation_end(struct operation *op)
 	struct container *c = op->container;
 	bool queued = c->current == op;
 
+	error_done(&op->failure);
 	free(op->log);
 	free(op);
-	if (!queued)
+	if (!queued) {
+		if (c->current && c->current->blocked) {
+			c->current->blocked = false;
+			c->current->run(c->current);
+		}
 		return;
+	}
 	c->current = NULL;
 	if (c->removed) {
 		autoerror struct error err = ERROR_INIT;
@@ -163,6 +169,8 @@ static void operation_end(struct operation *op)
 			free(late);
 		}
 		container_free(c);
+		if (shim.containers.n == 0)
+			shim_is_idle();
 		return;
 	}
 	run_next(c);

@@ -30,6 +30,7 @@ struct process {
 	bool starting; /* its exit, should it come, waits for the start to be told */
 	bool ended;    /* exit known */
 	bool told;     /* exit told */
+	bool watched;  /* by the reaper */
 	pid_t pid;
 	int pidfd;
 	uint32_t exit_status;
@@ -54,7 +55,9 @@ struct operation {
 	struct ttrpc_call *call;
 	const void *request; /* in the call's arena */
 	const char *verb;
-	char *log; /* the runtime's, when it is not the container's */
+	char *log;	      /* the runtime's, when it is not the container's */
+	bool blocked;	      /* waits for the execs that are being started */
+	struct error failure; /* to be told after the undoing */
 };
 
 struct container {
@@ -140,3 +143,6 @@ void control_accept(int fd, void *arg);
 /* serve.c */
 /* No container is left: leave as soon as all has been delivered. */
 void shim_leave(void);
+/* There is no container (any more). If that is so for a while and nobody is connected, whoever
+ * started this shim has died: it leaves by itself. */
+void shim_is_idle(void);

@@ -56,13 +56,31 @@ static char *pid_file(const struct container *c)
 	return path_join(c->bundle, "init.pid", NULL);
 }
 
+static void create_undone(const struct error *failure UNUSED, void *arg)
+{
+	struct operation *op = arg;
+	autoerror struct error err = ERROR_INIT;
+
+	error_move(&err, &op->failure);
+	unmount_rootfs(op->container);
+	op->container->removed = true;
+	operation_fail(op, &err);
+}
+
 static void create_undo(struct operation *op, const struct error *err)
 {
 	struct container *c = op->container;
+	autostrv struct strv args = STRV_INIT;
 
-	unmount_rootfs(c);
-	c->removed = true;
-	operation_fail(op, err);
+	error_set(&op->failure, err->code, "%s", error_msg(err));
+	if (!c->created) {
+		create_undone(NULL, op);
+		return;
+	}
+	strv_push(&args, "delete");
+	strv_push(&args, "--force");
+	strv_push(&args, c->id);
+	operation_runtime(op, &args, create_undone);
 }
 
 static void publish_create(const struct container *c,
@@ -110,8 +128,6 @@ static void create_ran(const struct error *failure, void *arg)
 	if (take_terminal(&c->init, ok ? &err : NULL) < 0)
 		ok = false;
 	if (!ok) {
-		if (c->created)
-			process_kill(&c->init, 9, NULL);
 		create_undo(op, failure ? failure : &err);
 		return;
 	}
@@ -295,6 +311,11 @@ void delete_run(struct operation *op)
 		operation_fail(op, &err);
 		return;
 	}
+	/* An exec that is being started still points here; it will fail soon. */
+	LIST_FOREACH (p, &c->execs, struct process, node)
+		op->blocked |= p->busy;
+	if (op->blocked)
+		return;
 	strv_push(&args, "delete");
 	strv_push(&args, "--force");
 	strv_push(&args, c->id);

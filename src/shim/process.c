@@ -192,6 +192,7 @@ static void on_exit_of_process(int status, int64_t when, void *arg)
 {
 	struct process *p = arg;
 
+	p->watched = false;
 	p->exit_status = reaper_exit_code(status);
 	p->exited_at = when;
 	p->ended = true;
@@ -221,6 +222,7 @@ int process_started(struct process *p, const char *pid_file, struct error *err)
 	/* Fails when it has ended and been reaped already; then there is nobody to signal either.
 	 */
 	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	p->watched = true;
 	reaper_watch(pid, on_exit_of_process, p);
 	return 0;
 }
@@ -243,7 +245,7 @@ void process_done(struct process *p)
 {
 	autoerror struct error err = ERROR_INIT;
 
-	if (p->pid > 0 && !p->ended)
+	if (p->watched)
 		reaper_forget(p->pid);
 	error_set(&err, ERROR_NOT_FOUND, "process '%s': not found", process_id(p));
 	LIST_FOREACH (w, &p->waiters, struct waiter, node) {

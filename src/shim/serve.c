@@ -25,6 +25,7 @@
 #define LOG_MAX (256 << 10)
 #define LEAVE_CHECK_MS 20
 #define LEAVE_LIMIT_NS (60 * NSEC_PER_SEC)
+#define IDLE_MS 30000
 #define EVENTS_LIMIT_NS (3 * NSEC_PER_SEC)
 
 /* The daemon's fifo when somebody reads it, else a file that begins anew when it has grown. */
@@ -125,6 +126,21 @@ void shim_leave(void)
 	loop_timer_start(shim.loop, 0, check_leave, NULL);
 }
 
+static void check_idle(void *arg UNUSED)
+{
+	if (shim.containers.n > 0 || shim.leaving)
+		return;
+	if (ttrpc_server_connections(shim.server) > 0)
+		shim_is_idle();
+	else
+		shim_leave();
+}
+
+void shim_is_idle(void)
+{
+	loop_timer_start(shim.loop, IDLE_MS, check_idle, NULL);
+}
+
 static char *event_address(const struct command *c)
 {
 	const char *from_env = getenv("TTRPC_ADDRESS");
@@ -173,6 +189,7 @@ int command_serve(const struct command *c)
 		log_err("%s", error_msg(&err));
 		return 1;
 	}
+	shim_is_idle();
 	loop_run(shim.loop);
 	remove_socket();
 	return 0;

@@ -371,10 +371,10 @@ static void on_connect(struct ttrpc_call *call, const ProtobufCMessage *m, void 
 
 static void on_shutdown(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg UNUSED)
 {
-	const Containerd__Task__V3__ShutdownRequest *r = (const void *)m;
+	bool now = ((const Containerd__Task__V3__ShutdownRequest *)m)->now;
 
 	reply_empty(call);
-	if (shim.containers.n == 0 || r->now)
+	if (shim.containers.n == 0 || now)
 		shim_leave();
 }
 

@@ -178,7 +178,10 @@ class EventServer:
                 self.events.append((e.envelope.topic, event))
                 self.cond.notify_all()
             body = message("ttrpc.Response")().SerializeToString()
-            conn.sendall(struct.pack(">IIBB", len(body), stream, 2, 0) + body)
+            try:
+                conn.sendall(struct.pack(">IIBB", len(body), stream, 2, 0) + body)
+            except OSError:
+                return
 
     def topics(self):
         with self.cond:

@@ -450,3 +450,29 @@ def test_info_and_bad_flags(base):
         r = subprocess.run([shimlib.SHIM] + words, stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert r.returncode == 1 and r.stderr.startswith(b"kistl-shim: ") and not r.stdout
+
+
+def test_delete_races_an_exec(shim):
+    """An exec that is being started when its container ends and is deleted fails, no more."""
+    w = run(shim, ["/bin/sleep", "100"])
+    shim.exec("e1", ["/bin/sleep", "100"])
+    starting = shim.client.task("Start", id="c1", exec_id="e1", wait=False)
+    shim.client.task("Kill", id="c1", signal=9)
+    assert w.result().exit_status == 137
+    shim.client.task("Delete", id="c1")
+    try:
+        starting.result()
+    except RpcError:
+        pass
+    fails(NOT_FOUND, state, shim)
+
+
+def test_delete_of_what_was_never_started(shim):
+    pid = shim.create(["/bin/sleep", "100"])
+    w = shim.client.task("Wait", id="c1", wait=False)
+    assert shim.client.task("Delete", id="c1").pid == pid
+    try:
+        w.result()
+    except RpcError as e:
+        assert e.code == NOT_FOUND
+    wait_gone(pid)
