@@ -23,6 +23,8 @@ static const struct verb {
 	const char *help;
 } verbs[] = {
 	{ "fetch", worker_fetch, "download an image from a registry" },
+	{ "push", worker_push, "upload an image to a registry" },
+	{ "login", worker_login, "check credentials against a registry" },
 	{ "unpack", worker_unpack, "apply one layer to a directory" },
 	{ "load", worker_load, "read an image archive" },
 	{ "save", worker_save, "write an archive" },

@@ -1035,3 +1035,220 @@ def docker_registry(tmp_path_factory):
     yield f"127.0.0.1:{port}"
     process.send_signal(signal.SIGTERM)
     process.wait(10)
+
+
+def run_push(ref, endpoints, image, mount_from=(), parallel=3):
+    """-> {n: how}, retries"""
+    how, retries = {}, []
+    blobs = [(CONFIG, image.config), *((LAYER, b) for b in image.layers)]
+    with Worker("push") as w, tempfile.TemporaryDirectory() as d:
+        def send(op, n, media, data):
+            path = pathlib.Path(d) / str(n)
+            path.write_bytes(data)
+            with open(path, "rb") as f:
+                w.send({"op": op, "n": n, "mount_from": list(mount_from),
+                        "descriptor": {"mediaType": media, "digest": digest(data), "size": len(data)}}, f.fileno())
+
+        w.send({"op": "push", "ref": ref, "endpoints": endpoints, "parallel": parallel})
+        for n, (media, data) in enumerate(blobs):
+            send("blob", n, media, data)
+        send("manifest", len(blobs), MANIFEST, image.manifest)
+        w.send({"op": "end"})
+        while True:
+            event, _ = w.recv()
+            if event["event"] == "pushed":
+                how[event["n"]] = event["how"]
+            elif event["event"] == "retry":
+                retries.append(event)
+            elif event["event"] == "done":
+                return how, retries
+
+
+def test_push_and_mount(docker_registry):
+    image, host = Image(), docker_registry
+    endpoints = [endpoint("https://" + host, skip_verify=True), endpoint("http://" + host)]
+    how, _ = run_push(f"{host}/a/one:tag", endpoints, image)
+    assert how == {0: "uploaded", 1: "uploaded", 2: "uploaded", 3: "uploaded"}
+    check_whole(Pull(f"{host}/a/one:tag", endpoints), image)
+    how, _ = run_push(f"{host}/a/one:other", endpoints, image)
+    assert how == {0: "exists", 1: "exists", 2: "exists", 3: "uploaded"}
+    how, _ = run_push(f"{host}/b/two:tag", endpoints, image, mount_from=["a/absent", "a/one"])
+    assert how == {0: "mounted", 1: "mounted", 2: "mounted", 3: "uploaded"}
+    check_whole(Pull(f"{host}/b/two@{digest(image.manifest)}", endpoints), image)
+
+
+class Uploads:
+    """Upload sessions in memory, with faults."""
+
+    def __init__(self, put=None, patch=None, min_chunk=None, location=None):
+        self.sessions, self.fault_put, self.fault_patch = {}, put, patch
+        self.min_chunk, self.location = min_chunk, location or (lambda path: path)
+        self.manifests, self.blobs = {}, {}
+        self.on_session = lambda session: None
+
+    def hook(self, h, kind, name):
+        body = self.registry.requests[-1][3]
+        url = urllib.parse.urlsplit(h.path)
+        query = urllib.parse.parse_qs(url.query)
+        if h.command == "HEAD" and kind == "blobs":
+            h.reply(200 if name in self.blobs else 404)
+        elif h.command == "POST":
+            session = os.urandom(8).hex()
+            self.sessions[session] = b""
+            self.on_session(session)
+            extra = {"OCI_Chunk_Min_Length": str(self.min_chunk)} if self.min_chunk else {}
+            h.reply(202, Location=self.location(f"/up/session/{session}?state=a%3Db"), **extra)
+        elif url.path.startswith("/up/session/") and h.command == "PATCH":
+            session = name
+            if self.fault_patch and self.fault_patch(self, h, session, body):
+                return True
+            first, _ = map(int, h.headers["Content-Range"].split("-"))
+            if first != len(self.sessions[session]):
+                h.reply(416)
+                return True
+            self.sessions[session] += body
+            h.reply(202, Location=self.location(f"/up/session/{session}?state=c"),
+                    Range=f"0-{len(self.sessions[session]) - 1}")
+        elif url.path.startswith("/up/session/") and h.command == "GET":
+            h.reply(204, Location=self.location(f"/up/session/{name}?state=d"),
+                    Range=f"0-{max(len(self.sessions[name]) - 1, 0)}")
+        elif url.path.startswith("/up/session/") and h.command == "PUT":
+            if self.fault_put and body and self.fault_put(h):
+                return True
+            data = self.sessions[name] + body
+            wanted = query["digest"][0]
+            assert "state" in query
+            if digest(data) != wanted:
+                h.error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+                return True
+            self.blobs[wanted] = data
+            h.reply(201)
+        elif h.command == "PUT" and kind == "manifests":
+            self.manifests[name] = (h.headers["Content-Type"], body)
+            h.reply(201, Docker_Content_Digest=digest(body))
+        else:
+            return False
+        return True
+
+
+def run_uploads(uploads, image=None, **more):
+    with Registry(image, hook=uploads.hook) as r:
+        uploads.registry = r
+        how, retries = run_push(r.ref(), [endpoint(r.url, **more)], r.image)
+        assert uploads.blobs == r.image.blobs()
+        assert uploads.manifests == {"latest": (MANIFEST, r.image.manifest)}
+        return r, how, retries
+
+
+def test_push_monolithic():
+    r, how, _ = run_uploads(Uploads())
+    assert how[0] == "uploaded" and r.count("PATCH", "") == 0 and r.count("POST", "") == 3
+
+
+def test_push_in_chunks_when_one_piece_is_too_large():
+    def too_large(h):
+        h.reply(413)
+        return True
+
+    image = Image([os.urandom(40 << 20)])
+    r, _, _ = run_uploads(Uploads(put=too_large), image)
+    assert r.count("PATCH", "") >= 4
+
+
+def test_push_in_chunks_when_told_so():
+    r, _, _ = run_uploads(Uploads(min_chunk=1 << 20))
+    assert r.count("PATCH", "") == 3
+
+
+def test_push_resumes_a_broken_chunk():
+    broken = []
+
+    def fault(uploads, h, session, body):
+        if len(body) > 1000000 and not broken:
+            broken.append(1)
+            uploads.sessions[session] += body[:700000]
+            h.close_connection = True
+            h.connection.shutdown(socket.SHUT_RDWR)
+            return True
+        return False
+
+    r, _, retries = run_uploads(Uploads(min_chunk=1 << 20, patch=fault), Image([os.urandom(3 << 20)]))
+    assert len(retries) == 1
+    ranges = [h.get("Content-Range") for m, _, h, _ in r.requests if m == "PATCH"]
+    assert any(x.startswith("700000-") for x in ranges)
+
+
+def test_push_upload_elsewhere_without_authorization():
+    """A Location on another host gets no credentials."""
+    elsewhere = Uploads()
+    with Registry(hook=elsewhere.hook) as store:
+        elsewhere.registry = store
+        uploads = Uploads(location=lambda path: store.url + path)
+        uploads.on_session = lambda session: elsewhere.sessions.update({session: b""})
+
+        def hook(h, kind, name):
+            if "Authorization" not in h.headers:
+                h.error(401, "UNAUTHORIZED", "no", WWW_Authenticate='Basic realm="x"')
+                return True
+            return uploads.hook(h, kind, name)
+
+        with Registry(image=store.image, hook=hook) as r:
+            uploads.registry = r
+            run_push(r.ref(), [endpoint(r.url, auth={"username": "u", "password": "p"})], r.image)
+        assert elsewhere.blobs == r.image.blobs()
+        assert all("Authorization" not in h for _, _, h, _ in store.requests)
+
+
+def test_push_scope_and_denial():
+    def hook(h, kind, name):
+        url = urllib.parse.urlsplit(h.path)
+        if url.path == "/token":
+            scopes.append(urllib.parse.parse_qs(url.query)["scope"])
+            h.reply(200, b'{"token":"x"}')
+        elif "Authorization" in h.headers:
+            h.error(403, "DENIED", "requested access to the resource is denied")
+        else:
+            h.error(401, "UNAUTHORIZED", "no", WWW_Authenticate=f'Bearer realm="{r.url}/token",service="s"')
+        return True
+
+    scopes = []
+    with Registry(hook=hook) as r:
+        with pytest.raises(WorkerError) as e:
+            run_push(r.ref(), [endpoint(r.url)], r.image, parallel=1)
+        assert e.value.code == PERMISSION_DENIED
+        assert ["repository:repo/image:pull,push"] in scopes
+
+
+def login(endpoints):
+    with Worker("login") as w:
+        w.send({"op": "login", "endpoints": endpoints})
+        event, _ = w.recv()
+        assert event["event"] == "token" and w.recv()[0]["event"] == "done"
+        return event["identity_token"]
+
+
+def test_login():
+    tokens = Tokens(extra={"refresh_token": "keep-me"})
+    hook = bearer(tokens)
+    with Registry(hook=hook) as r:
+        hook.registry = r
+        https_first = endpoint("https://" + r.host, skip_verify=True)
+        assert login([https_first, endpoint(r.url, auth={"username": "user", "password": "pass"})]) == "keep-me"
+        assert tokens.asked[0][1]["access_type"] == "offline"
+        with pytest.raises(WorkerError, match="incorrect username or password") as e:
+            login([endpoint(r.url, auth={"username": "user", "password": "bad"})])
+        assert e.value.code == UNAUTHENTICATED
+
+
+def test_login_basic():
+    def hook(h, kind, name):
+        if h.headers.get("Authorization") == "Basic " + base64.b64encode(b"u:p").decode():
+            return False
+        h.error(401, "UNAUTHORIZED", "no", WWW_Authenticate='Basic realm="x"')
+        return True
+
+    with Registry(hook=hook) as r:
+        assert login([endpoint(r.url, auth={"username": "u", "password": "p"})]) == ""
+        with pytest.raises(WorkerError) as e:
+            login([endpoint(r.url, auth={"username": "u", "password": "x"})])
+        assert e.value.code == UNAUTHENTICATED
