@@ -1,8 +1,8 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Docker Engine API (v1.24 to v1.47) over the engine: decode, call engine/, encode. One file per
- * resource, each with its route handlers; docker.c has the table.
+ * The Docker Engine API (v1.24 to v1.47) over the engine: decode, call engine/, encode. One file
+ * per resource, each with its route handlers; docker.c has the table.
  */
 
 #include "engine/engine.h"

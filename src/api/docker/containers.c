@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/docker/internal.h"
+#include "base/mem.h"
+#include "base/parse.h"
+#include "oci/digest.h"
+
+#include <string.h>
+
+static const char *container_id(const struct http_request *r)
+{
+	return http_param(r, "id");
+}
+
+static const char *const list_filters[] = { "id",	"name",	   "label",	"status",
+					    "ancestor", "before",  "since",	"exited",
+					    "volume",	"network", "health",	"publish",
+					    "expose",	"is-task", "isolation", NULL };
+
+struct list_options {
+	struct filters filters;
+	bool all;
+	int64_t limit;
+	int64_t before, since; /* creation times */
+};
+
+static bool id_has_prefix(const char *value, const void *arg)
+{
+	const struct container_view *v = arg;
+
+	return str_has_prefix(v->id, value);
+}
+
+/* Docker matches names as regular expressions; people write substrings, perhaps anchored. */
+static bool name_matches(const char *value, const void *arg)
+{
+	const struct container_view *v = arg;
+	bool start = value[0] == '^', end = str_has_suffix(value, "$");
+	size_t len = strlen(value) - start - end;
+	autofree char *text = xstrndup(value + start, len);
+	const char *want = text[0] == '/' ? text + 1 : text;
+
+	if (start && end)
+		return str_equal(v->name, want);
+	if (start)
+		return str_has_prefix(v->name, want);
+	return end ? str_has_suffix(v->name, want) : strstr(v->name, want) != NULL;
+}
+
+static bool image_matches(const char *value, const void *arg)
+{
+	const struct container_config *c = arg;
+	const char *hex = strchr(c->image_id ? c->image_id : "", ':');
+	size_t len = strlen(c->image ? c->image : "");
+
+	if (str_equal(c->image, value) || str_equal(c->image_id, value) ||
+	    (hex && strlen(value) >= 4 && str_has_prefix(hex + 1, value)))
+		return true;
+	/* "busybox" also means "busybox:latest". */
+	return strlen(value) > len
+		       ? strncmp(value, c->image, len) == 0 && str_equal(value + len, ":latest")
+		       : str_has_prefix(c->image, value) &&
+				 str_equal(c->image + strlen(value), ":latest");
+}
+
+static bool volume_matches(const char *value, const void *arg)
+{
+	const struct container_view *v = arg;
+
+	for (size_t i = 0; i < v->mounts.n; i++) {
+		if (str_equal(v->mounts.v[i].name, value) ||
+		    str_equal(v->mounts.v[i].destination, value))
+			return true;
+	}
+	return false;
+}
+
+static bool network_matches(const char *value, const void *arg)
+{
+	const struct container_view *v = arg;
+
+	return str_equal(v->endpoint.network, value) || str_equal(v->endpoint.network_id, value) ||
+	       str_equal(v->config.network_mode, value);
+}
+
+static bool list_matches(const struct list_options *o, const struct container_view *v)
+{
+	const struct filters *f = &o->filters;
+	autofree char *exit_code = xasprintf("%d", v->exit_code);
+	bool active = v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED ||
+		      v->status == CONTAINER_RESTARTING;
+	bool wide = o->all || o->limit > 0 || filters_has(f, "status") || filters_has(f, "exited");
+
+	if (!wide && !active)
+		return false;
+	if ((o->before && v->created_at >= o->before) || (o->since && v->created_at <= o->since))
+		return false;
+	if (filters_has(f, "exited") && v->status != CONTAINER_EXITED)
+		return false;
+	return filters_any(f, "id", id_has_prefix, v) && filters_any(f, "name", name_matches, v) &&
+	       filters_match(f, "status", container_status_name(v->status)) &&
+	       filters_any(f, "ancestor", image_matches, &v->config) &&
+	       filters_match(f, "exited", exit_code) &&
+	       filters_any(f, "volume", volume_matches, v) &&
+	       filters_any(f, "network", network_matches, v) &&
+	       filters_match(f, "health", str_empty(v->health) ? "none" : v->health) &&
+	       filters_labels(f, &v->config.labels);
+}
+
+static bool take_value(const char *value, const void *arg)
+{
+	*(const char **)(uintptr_t)arg = value;
+	return true;
+}
+
+/* before=X and since=X compare with the creation of container X. */
+static int created_of(struct http_request *r, const struct filters *f, const char *name,
+		      int64_t *ret, struct error *err)
+{
+	CLEANUP(container_view_freep) struct container_view *v = NULL;
+	const char *id = NULL;
+
+	*ret = 0;
+	if (!filters_has(f, name))
+		return 0;
+	filters_any(f, name, take_value, &id);
+	if (!id || engine_inspect(api_engine(r), api_ns(r), id, &v, err) < 0)
+		return -1;
+	*ret = v->created_at;
+	return 0;
+}
+
+static int list_reply(struct http_request *r, const struct list_options *o, struct error *err)
+{
+	CLEANUP(container_views_done) struct container_views views = { 0 };
+	struct json *list = json_new_array();
+	int64_t n = 0;
+
+	if (engine_list(api_engine(r), api_ns(r), &views, err) < 0) {
+		json_unref(list);
+		return -1;
+	}
+	for (size_t i = 0; i < views.n && (o->limit <= 0 || n < o->limit); i++) {
+		if (!list_matches(o, views.v[i]))
+			continue;
+		json_add(list, container_summary_document(views.v[i]));
+		n++;
+	}
+	http_reply_json(r, 200, list);
+	return 0;
+}
+
+HANDLER(containers_list)
+{
+	struct list_options o = {
+		.all = http_query_bool(r, "all", false),
+		.limit = api_query_int(r, "limit", 0),
+	};
+	int result = filters_parse(r, list_filters, &o.filters, err);
+
+	if (result == 0)
+		result = created_of(r, &o.filters, "before", &o.before, err);
+	if (result == 0)
+		result = created_of(r, &o.filters, "since", &o.since, err);
+	if (result == 0)
+		result = list_reply(r, &o, err);
+	filters_done(&o.filters);
+	return result;
+}
+
+/* Image, its platform and what of its configuration the container takes over. */
+static int apply_image(struct http_request *r, struct create_request *c, struct error *err)
+{
+	CLEANUP(image_details_done) struct image_details d = { 0 };
+	struct image_service *images = engine_images(api_engine(r));
+	struct transfer t = { .ns = api_ns(r) };
+	char chain[DIGEST_MAX];
+
+	if (image_lookup(images, t.ns, c->config.image, &d, err) < 0)
+		return -1;
+	if (container_config_apply_image(&c->config, &d.config, &c->entrypoint, c->entrypoint_set,
+					 &c->cmd, err) < 0)
+		return -1;
+	if (image_unpack(images, &t, &d.image, NULL, chain, err) < 0)
+		return error_wrap(err, "unpack image '%s'", c->config.image);
+	str_replace(&c->config.image_id, d.id);
+	str_replace(&c->config.chain_id, chain);
+	platform_done(&c->config.platform);
+	platform_copy(&c->config.platform, &d.config.platform);
+	return 0;
+}
+
+static int create(struct http_request *r, struct create_request *c, struct error *err)
+{
+	autostrv struct strv warnings = STRV_INIT;
+	const char *name = api_query(r, "name");
+	struct json *reply;
+	char id[65];
+
+	if (apply_image(r, c, err) < 0)
+		return -1;
+	if (name && name[0] == '/')
+		name++;
+	if (engine_create(api_engine(r), api_ns(r), name, &c->config, c->extension, id, &warnings,
+			  err) < 0)
+		return -1;
+	c->extension = NULL; /* taken over */
+	reply = json_new_object();
+	json_set_string(reply, "Id", id);
+	json_set(reply, "Warnings", json_new_strv(&warnings));
+	http_reply_json(r, 201, reply);
+	return 0;
+}
+
+HANDLER(containers_create)
+{
+	autojson struct json *body = NULL;
+	struct create_request c;
+	int result;
+
+	if (http_body_json(r, &body, err) < 0 || create_request_parse(body, &c, err) < 0)
+		return -1;
+	result = create(r, &c, err);
+	create_request_done(&c);
+	return result;
+}
+
+HANDLER(container_inspect)
+{
+	CLEANUP(container_view_freep) struct container_view *v = NULL;
+
+	if (engine_inspect(api_engine(r), api_ns(r), container_id(r), &v, err) < 0)
+		return -1;
+	http_reply_json(r, 200, container_inspect_document(http_request_arg(r), v));
+	return 0;
+}
+
+/* 204, or 304 when there was nothing to do. */
+static int changed_reply(struct http_request *r, bool changed)
+{
+	http_reply_empty(r, changed ? 204 : 304);
+	return 0;
+}
+
+HANDLER(container_start)
+{
+	bool changed;
+
+	if (engine_start(api_engine(r), api_ns(r), container_id(r), &changed, err) < 0)
+		return -1;
+	return changed_reply(r, changed);
+}
+
+HANDLER(container_stop)
+{
+	bool changed;
+
+	if (engine_stop(api_engine(r), api_ns(r), container_id(r), (int)api_query_int(r, "t", -2),
+			api_query(r, "signal"), &changed, err) < 0)
+		return -1;
+	return changed_reply(r, changed);
+}
+
+HANDLER(container_restart)
+{
+	if (engine_restart(api_engine(r), api_ns(r), container_id(r),
+			   (int)api_query_int(r, "t", -2), api_query(r, "signal"), err) < 0)
+		return -1;
+	http_reply_empty(r, 204);
+	return 0;
+}
+
+HANDLER(container_kill)
+{
+	const char *text = api_query(r, "signal");
+	int signal = text ? signal_parse(text) : 9;
+
+	if (signal < 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid signal: %s", text);
+	if (engine_kill(api_engine(r), api_ns(r), container_id(r), signal, err) < 0)
+		return -1;
+	http_reply_empty(r, 204);
+	return 0;
+}
+
+HANDLER(container_pause)
+{
+	if (engine_pause(api_engine(r), api_ns(r), container_id(r), err) < 0)
+		return -1;
+	http_reply_empty(r, 204);
+	return 0;
+}
+
+HANDLER(container_unpause)
+{
+	if (engine_unpause(api_engine(r), api_ns(r), container_id(r), err) < 0)
+		return -1;
+	http_reply_empty(r, 204);
+	return 0;
+}
+
+HANDLER(container_rename)
+{
+	const char *name = api_query(r, "name");
+
+	if (!name)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "Neither old nor new names may be empty");
+	if (engine_rename(api_engine(r), api_ns(r), container_id(r), name + (name[0] == '/'), err) <
+	    0)
+		return -1;
+	http_reply_empty(r, 204);
+	return 0;
+}
+
+HANDLER(container_update)
+{
+	autojson struct json *body = NULL;
+	struct resources resources = { 0 };
+	struct json *reply, *policy;
+	int result;
+
+	if (http_body_json(r, &body, err) < 0 || resources_parse(body, &resources, err) < 0)
+		return -1;
+	policy = json_get(body, "RestartPolicy");
+	result = engine_update(api_engine(r), api_ns(r), container_id(r), &resources,
+			       json_get_string(policy, "Name"),
+			       json_get_int(policy, "MaximumRetryCount", 0), err);
+	free(resources.cpuset_cpus);
+	free(resources.cpuset_mems);
+	if (result < 0)
+		return -1;
+	reply = json_new_object();
+	json_set(reply, "Warnings", json_new_array());
+	http_reply_json(r, 200, reply);
+	return 0;
+}
+
+HANDLER(container_remove)
+{
+	if (http_query_bool(r, "link", false))
+		return error_set(err, ERROR_INVALID_ARGUMENT, "links are not supported");
+	if (engine_remove(api_engine(r), api_ns(r), container_id(r),
+			  http_query_bool(r, "force", false), http_query_bool(r, "v", false),
+			  err) < 0)
+		return -1;
+	http_reply_empty(r, 204);
+	return 0;
+}
+
+/* h and w, both needed. */
+static int query_size(struct http_request *r, unsigned *h, unsigned *w, struct error *err)
+{
+	int64_t height = api_query_int(r, "h", -1), width = api_query_int(r, "w", -1);
+
+	if (height < 0 || width < 0 || height > 65535 || width > 65535)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "invalid resize height '%s' or width '%s'",
+				 http_query(r, "h") ? http_query(r, "h") : "",
+				 http_query(r, "w") ? http_query(r, "w") : "");
+	*h = (unsigned)height;
+	*w = (unsigned)width;
+	return 0;
+}
+
+HANDLER(container_resize)
+{
+	unsigned h, w;
+
+	if (query_size(r, &h, &w, err) < 0 ||
+	    engine_resize(api_engine(r), api_ns(r), container_id(r), h, w, err) < 0)
+		return -1;
+	http_reply_empty(r, 200);
+	return 0;
+}
+
+HANDLER(exec_resize)
+{
+	unsigned h, w;
+
+	if (query_size(r, &h, &w, err) < 0 ||
+	    engine_exec_resize(api_engine(r), container_id(r), h, w, err) < 0)
+		return -1;
+	http_reply_empty(r, 200);
+	return 0;
+}
+
+HANDLER(container_top)
+{
+	CLEANUP(top_result_done) struct top_result t = { 0 };
+	struct json *reply, *rows;
+
+	if (engine_top(api_engine(r), api_ns(r), container_id(r), api_query(r, "ps_args"), &t,
+		       err) < 0)
+		return -1;
+	reply = json_new_object();
+	rows = json_new_array();
+	for (size_t i = 0; i < t.rows.n; i++)
+		json_add(rows, json_new_strv(&t.rows.v[i]));
+	json_set(reply, "Titles", json_new_strv(&t.titles));
+	json_set(reply, "Processes", rows);
+	http_reply_json(r, 200, reply);
+	return 0;
+}
+
+static const char *const prune_filters[] = { "until", "label", "label!", NULL };
+
+struct until {
+	int64_t now, limit;
+	bool bad;
+};
+
+static bool parse_until(const char *value, const void *arg)
+{
+	struct until *u = (struct until *)(uintptr_t)arg;
+
+	u->bad = time_parse_docker(value, u->now, &u->limit) < 0;
+	return true;
+}
+
+HANDLER(containers_prune)
+{
+	CLEANUP(filters_done) struct filters f = { 0 };
+	CLEANUP(container_views_done) struct container_views views = { 0 };
+	struct until until = { .now = time_realtime() };
+	struct json *reply, *deleted;
+
+	until.limit = until.now;
+	if (filters_parse(r, prune_filters, &f, err) < 0 ||
+	    engine_list(api_engine(r), api_ns(r), &views, err) < 0)
+		return -1;
+	if (filters_has(&f, "until"))
+		filters_any(&f, "until", parse_until, &until);
+	if (until.bad)
+		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid 'until' filter");
+	reply = json_new_object();
+	deleted = json_new_array();
+	for (size_t i = 0; i < views.n; i++) {
+		struct container_view *v = views.v[i];
+		bool stopped = v->status == CONTAINER_EXITED || v->status == CONTAINER_CREATED ||
+			       v->status == CONTAINER_DEAD;
+
+		if (stopped && v->created_at <= until.limit &&
+		    filters_labels(&f, &v->config.labels) &&
+		    engine_remove(api_engine(r), api_ns(r), v->id, false, false, NULL) == 0)
+			json_add(deleted, json_new_string(v->id));
+	}
+	json_set(reply, "ContainersDeleted", deleted);
+	json_set_int(reply, "SpaceReclaimed", 0);
+	http_reply_json(r, 200, reply);
+	return 0;
+}

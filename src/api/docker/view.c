@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container as Docker's documents show it. */
+
+#include "api/docker/internal.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Go's units.HumanDuration. */
+static char *human_duration(int64_t ns)
+{
+	int64_t seconds = ns / NSEC_PER_SEC;
+	int64_t minutes = seconds / 60;
+	int64_t hours = (minutes + 30) / 60;
+
+	if (seconds < 1)
+		return xstrdup("Less than a second");
+	if (seconds == 1)
+		return xstrdup("1 second");
+	if (seconds < 60)
+		return xasprintf("%lld seconds", (long long)seconds);
+	if (minutes == 1)
+		return xstrdup("About a minute");
+	if (minutes < 60)
+		return xasprintf("%lld minutes", (long long)minutes);
+	if (hours == 1)
+		return xstrdup("About an hour");
+	if (hours < 48)
+		return xasprintf("%lld hours", (long long)hours);
+	if (hours < 24 * 7 * 2)
+		return xasprintf("%lld days", (long long)(hours / 24));
+	if (hours < 24 * 30 * 2)
+		return xasprintf("%lld weeks", (long long)(hours / 24 / 7));
+	if (hours < 24 * 365 * 2)
+		return xasprintf("%lld months", (long long)(hours / 24 / 30));
+	return xasprintf("%lld years", (long long)(hours / 24 / 365));
+}
+
+static bool is_running(const struct container_view *v)
+{
+	return v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED;
+}
+
+char *container_status_text(const struct container_view *v, int64_t now)
+{
+	autofree char *up = human_duration(now - v->started_at);
+	autofree char *ago = human_duration(now - v->finished_at);
+
+	switch (v->status) {
+	case CONTAINER_PAUSED:
+		return xasprintf("Up %s (Paused)", up);
+	case CONTAINER_RUNNING:
+		if (!str_empty(v->health))
+			return xasprintf("Up %s (%s%s)", up,
+					 str_equal(v->health, "starting") ? "health: " : "",
+					 v->health);
+		return xasprintf("Up %s", up);
+	case CONTAINER_RESTARTING:
+		return xasprintf("Restarting (%d) %s ago", v->exit_code, ago);
+	case CONTAINER_REMOVING:
+		return xstrdup("Removal In Progress");
+	case CONTAINER_DEAD:
+		return xstrdup("Dead");
+	case CONTAINER_CREATED:
+		return xstrdup("Created");
+	default:
+		if (v->finished_at == 0)
+			return xstrdup("Created");
+		return xasprintf("Exited (%d) %s ago", v->exit_code, ago);
+	}
+}
+
+static struct json *state_document(const struct container_view *v)
+{
+	struct json *j = json_new_object();
+
+	json_set_string(j, "Status", container_status_name(v->status));
+	json_set_bool(j, "Running", is_running(v) || v->status == CONTAINER_RESTARTING);
+	json_set_bool(j, "Paused", v->status == CONTAINER_PAUSED);
+	json_set_bool(j, "Restarting", v->status == CONTAINER_RESTARTING);
+	json_set_bool(j, "OOMKilled", v->oom_killed);
+	json_set_bool(j, "Dead", v->status == CONTAINER_DEAD);
+	json_set_int(j, "Pid", is_running(v) ? v->pid : 0);
+	json_set_int(j, "ExitCode", v->exit_code);
+	json_set_string(j, "Error", v->error ? v->error : "");
+	json_set_time(j, "StartedAt", v->started_at);
+	json_set_time(j, "FinishedAt", v->finished_at);
+	if (!str_empty(v->health)) {
+		struct json *h = json_new_object();
+
+		json_set_string(h, "Status", v->health);
+		json_set_int(h, "FailingStreak", 0);
+		json_set(h, "Log", json_new_array());
+		json_set(j, "Health", h);
+	}
+	return j;
+}
+
+struct json *endpoint_document(const struct endpoint *e)
+{
+	struct json *j = json_new_object();
+
+	json_set(j, "IPAMConfig", NULL);
+	json_set(j, "Links", NULL);
+	json_set(j, "Aliases", NULL);
+	json_set_string(j, "MacAddress", e->mac ? e->mac : "");
+	json_set(j, "DriverOpts", NULL);
+	json_set_int(j, "GwPriority", 0);
+	json_set_string(j, "NetworkID", e->network_id ? e->network_id : "");
+	json_set_string(j, "EndpointID", e->endpoint_id ? e->endpoint_id : "");
+	json_set_string(j, "Gateway", e->gateway ? e->gateway : "");
+	json_set_string(j, "IPAddress", e->ip ? e->ip : "");
+	json_set_int(j, "IPPrefixLen", e->prefix);
+	json_set_string(j, "IPv6Gateway", "");
+	json_set_string(j, "GlobalIPv6Address", "");
+	json_set_int(j, "GlobalIPv6PrefixLen", 0);
+	json_set(j, "DNSNames", NULL);
+	return j;
+}
+
+static struct json *networks_document(const struct container_view *v)
+{
+	struct json *j = json_new_object();
+	const char *mode = v->config.network_mode;
+
+	if (str_has_prefix(mode, "container:"))
+		return j;
+	json_set(j,
+		 v->endpoint.network ? v->endpoint.network
+		 : mode		     ? mode
+				     : "bridge",
+		 endpoint_document(&v->endpoint));
+	return j;
+}
+
+/* {"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}],"443/tcp":null} */
+static struct json *ports_document(const struct container_view *v)
+{
+	struct json *j = json_new_object();
+
+	for (size_t i = 0; i < v->config.exposed_ports.n; i++)
+		json_set(j, v->config.exposed_ports.v[i], NULL);
+	for (size_t i = 0; i < v->endpoint.ports.n; i++) {
+		const struct port_mapping *p = &v->endpoint.ports.v[i];
+		autofree char *key = xasprintf("%u/%s", p->container_port, p->protocol);
+		autofree char *port = xasprintf("%u", p->host_port);
+		struct json *b = json_new_object();
+		struct json *list = json_get(j, key);
+
+		json_set_string(b, "HostIp", str_empty(p->host_ip) ? "0.0.0.0" : p->host_ip);
+		json_set_string(b, "HostPort", port);
+		if (!list) {
+			list = json_new_array();
+			json_set(j, key, list);
+		}
+		json_add(list, b);
+	}
+	return j;
+}
+
+static struct json *network_settings(const struct container_view *v)
+{
+	struct json *j = json_new_object();
+	bool default_bridge = str_equal(v->endpoint.network, "bridge");
+	const struct endpoint *e = &v->endpoint;
+
+	json_set_string(j, "Bridge", "");
+	json_set_string(j, "SandboxID", "");
+	json_set_string(j, "SandboxKey", "");
+	json_set(j, "Ports", ports_document(v));
+	json_set_bool(j, "HairpinMode", false);
+	json_set_string(j, "LinkLocalIPv6Address", "");
+	json_set_int(j, "LinkLocalIPv6PrefixLen", 0);
+	json_set(j, "SecondaryIPAddresses", NULL);
+	json_set(j, "SecondaryIPv6Addresses", NULL);
+	json_set_string(j, "EndpointID", default_bridge ? e->endpoint_id : "");
+	json_set_string(j, "Gateway", default_bridge ? e->gateway : "");
+	json_set_string(j, "GlobalIPv6Address", "");
+	json_set_int(j, "GlobalIPv6PrefixLen", 0);
+	json_set_string(j, "IPAddress", default_bridge ? e->ip : "");
+	json_set_int(j, "IPPrefixLen", default_bridge ? e->prefix : 0);
+	json_set_string(j, "IPv6Gateway", "");
+	json_set_string(j, "MacAddress", default_bridge ? e->mac : "");
+	json_set(j, "Networks", networks_document(v));
+	return j;
+}
+
+static struct json *mounts_document(const struct container_view *v)
+{
+	struct json *list = json_new_array();
+
+	for (size_t i = 0; i < v->mounts.n; i++) {
+		const struct mount_view *m = &v->mounts.v[i];
+		struct json *j = json_new_object();
+
+		json_set_string(j, "Type", m->type);
+		if (!str_empty(m->name))
+			json_set_string(j, "Name", m->name);
+		json_set_string(j, "Source", m->source ? m->source : "");
+		json_set_string(j, "Destination", m->destination);
+		if (!str_empty(m->driver))
+			json_set_string(j, "Driver", m->driver);
+		json_set_string(j, "Mode", m->mode ? m->mode : "");
+		json_set_bool(j, "RW", m->rw);
+		json_set_string(j, "Propagation", m->propagation ? m->propagation : "");
+		json_add(list, j);
+	}
+	return list;
+}
+
+static struct json *tail_args(const struct strv *args)
+{
+	struct json *list = json_new_array();
+
+	for (size_t i = 1; i < args->n; i++)
+		json_add(list, json_new_string(args->v[i]));
+	return list;
+}
+
+/* The configuration as stored, with what the image added. */
+static struct json *config_document(const struct container_view *v)
+{
+	struct json *j = json_copy(json_get(v->extension, "Config"));
+
+	if (!j)
+		j = json_new_object();
+	json_set_string(j, "Hostname", v->config.hostname ? v->config.hostname : "");
+	json_set(j, "Env", json_new_strv(&v->config.env));
+	json_set_string(j, "User", v->config.user ? v->config.user : "");
+	json_set_string(j, "WorkingDir", v->config.cwd ? v->config.cwd : "");
+	json_set(j, "Labels", json_new_kvs(&v->config.labels));
+	if (v->config.exposed_ports.n > 0)
+		json_set(j, "ExposedPorts", json_new_keys(&v->config.exposed_ports));
+	if (!str_empty(v->config.stop_signal))
+		json_set_string(j, "StopSignal", v->config.stop_signal);
+	return j;
+}
+
+struct json *container_inspect_document(const struct docker_api *d, const struct container_view *v)
+{
+	struct json *j = json_new_object();
+	struct json *driver = json_new_object();
+	autofree char *name = xasprintf("/%s", v->name);
+	struct json *host = json_copy(json_get(v->extension, "HostConfig"));
+
+	json_set_string(j, "Id", v->id);
+	json_set_time(j, "Created", v->created_at);
+	json_set_string(j, "Path", v->config.args.n > 0 ? v->config.args.v[0] : "");
+	json_set(j, "Args", tail_args(&v->config.args));
+	json_set(j, "State", state_document(v));
+	json_set_string(j, "Image", v->config.image_id ? v->config.image_id : "");
+	json_set_string(j, "ResolvConfPath", v->resolv_conf_path ? v->resolv_conf_path : "");
+	json_set_string(j, "HostnamePath", v->hostname_path ? v->hostname_path : "");
+	json_set_string(j, "HostsPath", v->hosts_path ? v->hosts_path : "");
+	json_set_string(j, "LogPath", v->log_path ? v->log_path : "");
+	json_set_string(j, "Name", name);
+	json_set_int(j, "RestartCount", v->restart_count);
+	json_set_string(j, "Driver", v->snapshotter ? v->snapshotter : "overlayfs");
+	json_set_string(j, "Platform", "linux");
+	json_set_string(j, "MountLabel", "");
+	json_set_string(j, "ProcessLabel", "");
+	json_set_string(j, "AppArmorProfile", "");
+	json_set(j, "ExecIDs", json_strv_or_null(&v->exec_ids));
+	json_set(j, "HostConfig", host ? host : json_new_object());
+	json_set_string(driver, "Name", v->snapshotter ? v->snapshotter : "overlayfs");
+	json_set(driver, "Data", NULL);
+	json_set(j, "GraphDriver", driver);
+	json_set(j, "Mounts", mounts_document(v));
+	json_set(j, "Config", config_document(v));
+	json_set(j, "NetworkSettings", network_settings(v));
+	return j;
+}
+
+static struct json *summary_ports(const struct container_view *v)
+{
+	struct json *list = json_new_array();
+
+	for (size_t i = 0; i < v->endpoint.ports.n; i++) {
+		const struct port_mapping *p = &v->endpoint.ports.v[i];
+		struct json *j = json_new_object();
+
+		json_set_string(j, "IP", str_empty(p->host_ip) ? "0.0.0.0" : p->host_ip);
+		json_set_int(j, "PrivatePort", p->container_port);
+		json_set_int(j, "PublicPort", p->host_port);
+		json_set_string(j, "Type", p->protocol);
+		json_add(list, j);
+	}
+	for (size_t i = 0; i < v->config.exposed_ports.n; i++) {
+		unsigned port;
+		char protocol[8] = "tcp";
+		struct json *j;
+		bool published = false;
+
+		if (sscanf(v->config.exposed_ports.v[i], "%u/%7s", &port, protocol) < 1)
+			continue;
+		for (size_t k = 0; k < v->endpoint.ports.n; k++)
+			published |= v->endpoint.ports.v[k].container_port == port &&
+				     str_equal(v->endpoint.ports.v[k].protocol, protocol);
+		if (published)
+			continue;
+		j = json_new_object();
+		json_set_int(j, "PrivatePort", port);
+		json_set_string(j, "Type", protocol);
+		json_add(list, j);
+	}
+	return list;
+}
+
+/* As ps shows it: words that need quoting are not quoted by Docker either. */
+static char *command_text(const struct strv *args)
+{
+	return strv_join(args, " ");
+}
+
+struct json *container_summary_document(const struct container_view *v)
+{
+	struct json *j = json_new_object();
+	struct json *names = json_new_array();
+	struct json *host = json_new_object();
+	struct json *networks = json_new_object();
+	autofree char *name = xasprintf("/%s", v->name);
+	autofree char *command = command_text(&v->config.args);
+	autofree char *status = container_status_text(v, time_realtime());
+
+	json_add(names, json_new_string(name));
+	json_set_string(j, "Id", v->id);
+	json_set(j, "Names", names);
+	json_set_string(j, "Image", v->config.image ? v->config.image : "");
+	json_set_string(j, "ImageID", v->config.image_id ? v->config.image_id : "");
+	json_set_string(j, "Command", command);
+	json_set_int(j, "Created", v->created_at / NSEC_PER_SEC);
+	json_set(j, "Ports", summary_ports(v));
+	json_set(j, "Labels", json_new_kvs(&v->config.labels));
+	json_set_string(j, "State", container_status_name(v->status));
+	json_set_string(j, "Status", status);
+	json_set_string(host, "NetworkMode", v->config.network_mode ? v->config.network_mode : "");
+	json_set(j, "HostConfig", host);
+	json_set(networks, "Networks", networks_document(v));
+	json_set(j, "NetworkSettings", networks);
+	json_set(j, "Mounts", mounts_document(v));
+	return j;
+}
