@@ -39,6 +39,7 @@ struct engine_config {
 	const char *default_runtime;
 	const char *log_driver;	 /* NULL: json-file */
 	struct kvs log_options;
+	const struct strv *dns; /* for containers that name none; NULL: the host's; borrowed */
 };
 
 /* Recovers: finds shims, reconciles states, finishes half-done removals, applies restart policies. */

@@ -191,8 +191,10 @@ static int write_files(struct starting *s, struct error *err)
 	autofree char *hosts = hosts_format(&k->extra_hosts, s->endpoint.gateway, s->endpoint.ip,
 					    hostname, k->domainname);
 	autofree char *resolv_host = resolv_conf_host();
+	const struct strv *dns = s->c->e->config.dns;
 	autofree char *resolv =
-		resolv_conf_format(resolv_host, &k->dns, &k->dns_search, &k->dns_options, host);
+		resolv_conf_format(resolv_host, k->dns.n == 0 && dns && !host ? dns : &k->dns,
+				   &k->dns_search, &k->dns_options, host);
 	if (write_file(s, "hostname", hostname_text, &s->hostname_path, err) < 0 ||
 	    write_file(s, "hosts", hosts, &s->hosts_path, err) < 0)
 		return -1;
