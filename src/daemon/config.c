@@ -324,7 +324,10 @@ static void default_runtimes(struct config *c)
 		if (path && !config_runtime_path(c, known[i]))
 			set_runtime(c, known[i], path);
 	}
-	if (!c->default_runtime && c->runtimes.n > 0)
+	/* None at all: what containers are told then names the one that is missing. */
+	if (c->runtimes.n == 0)
+		set_runtime(c, "crun", "crun");
+	if (!c->default_runtime)
 		c->default_runtime =
 			xstrdup(config_runtime_path(c, "crun")	 ? "crun"
 				: config_runtime_path(c, "runc") ? "runc"

@@ -1,11 +1,104 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/services.h"
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "engine/engine.h"
+#include "image/service.h"
+#include "network/network.h"
+#include "store/store.h"
 
 struct services {
-	const struct config *config;
+	struct store *store;
+	struct image_service *images;
+	struct network_service *network;
+	struct engine *engine;
+	struct runtime_entry *runtimes;
 };
+
+static int find_programs(const struct config *c, struct error *err)
+{
+	const struct {
+		const char *name, *path;
+	} programs[] = { { "kistl-shim", c->shim }, { "kistl-image", c->worker } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+		if (!programs[i].path)
+			return error_set(err, ERROR_NOT_FOUND,
+					 "'%s' is neither beside kistld nor in $PATH",
+					 programs[i].name);
+	}
+	return 0;
+}
+
+static int start_store(struct services *s, const struct config *c, struct error *err)
+{
+	const struct store_config store = { .root = c->root, .snapshotter = c->snapshotter };
+	const struct image_service_config images = {
+		.worker = c->worker,
+		.hosts_dirs = &c->hosts_dirs,
+		.insecure = &c->insecure_registries,
+		.max_downloads = (unsigned)MIN(c->max_downloads, (int64_t)64),
+	};
+	struct image_service_config with_store = images;
+
+	if (store_open(&store, &s->store, err) < 0)
+		return -1;
+	with_store.store = s->store;
+	s->images = image_service_new(&with_store, err);
+	return s->images ? 0 : -1;
+}
+
+static int start_engine(struct services *s, const struct config *c, struct loop *loop,
+			struct jobs *jobs, struct error *err)
+{
+	const struct network_service_config network = {
+		.store = s->store,
+		.state = c->state,
+		.bridge = c->bridge,
+		.subnet = c->subnet,
+	};
+
+	if (network_service_new(&network, &s->network, err) < 0)
+		return -1;
+	s->runtimes = xnew_array(struct runtime_entry, c->runtimes.n);
+	for (size_t i = 0; i < c->runtimes.n; i++) {
+		s->runtimes[i].name = c->runtimes.v[i].name;
+		s->runtimes[i].path = c->runtimes.v[i].path;
+	}
+	struct engine_config engine = {
+		.loop = loop,
+		.jobs = jobs,
+		.store = s->store,
+		.images = s->images,
+		.network = s->network,
+		.root = c->root,
+		.state = c->state,
+		.shim = c->shim,
+		.init = c->init,
+		.address = c->socket,
+		.runtimes = s->runtimes,
+		.n_runtimes = c->runtimes.n,
+		.default_runtime = c->default_runtime,
+		.log_driver = c->log_driver,
+		.log_options = c->log_options,
+		.dns = &c->dns,
+	};
+	return engine_new(&engine, &s->engine, err);
+}
+
+struct services *services_start(const struct config *config, struct loop *loop, struct jobs *jobs,
+				struct error *err)
+{
+	struct services *s = xnew(struct services);
+
+	if (find_programs(config, err) < 0 || start_store(s, config, err) < 0 ||
+	    start_engine(s, config, loop, jobs, err) < 0) {
+		services_stop(s);
+		return NULL;
+	}
+	return s;
+}
 
 static int do_ping(struct http_request *r, struct error *err)
 {
@@ -15,31 +108,11 @@ static int do_ping(struct http_request *r, struct error *err)
 	return 0;
 }
 
-static int do_version(struct http_request *r, struct error *err)
-{
-	struct json *j = json_new_object();
-
-	json_set_string(j, "Version", KISTL_VERSION);
-	json_set_string(j, "ApiVersion", "1.47");
-	http_reply_json(r, 200, j);
-	return 0;
-}
-
 static const struct http_route routes[] = {
 	{ "GET", "/_ping", do_ping, HTTP_ON_LOOP, 0 },
 	{ "HEAD", "/_ping", do_ping, HTTP_ON_LOOP, 0 },
-	{ "GET", "/version", do_version, 0, 0 },
 	{ NULL },
 };
-
-struct services *services_start(const struct config *config, struct loop *loop, struct jobs *jobs,
-				struct error *err)
-{
-	struct services *s = xnew(struct services);
-
-	s->config = config;
-	return s;
-}
 
 void services_http_config(struct services *s, struct http_server_config *ret)
 {
@@ -49,10 +122,17 @@ void services_http_config(struct services *s, struct http_server_config *ret)
 
 bool services_idle(struct services *s)
 {
-	return true;
+	return engine_idle(s->engine);
 }
 
 void services_stop(struct services *s)
 {
+	if (!s)
+		return;
+	engine_free(s->engine);
+	network_service_free(s->network);
+	image_service_free(s->images);
+	store_close(s->store);
+	free(s->runtimes);
 	free(s);
 }
