@@ -7,12 +7,14 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/time.h"
 #include "engine/internal.h"
 
 #include <poll.h>
 #include <string.h>
 #include <strings.h>
 
+#define ANNOUNCED_WAIT (2 * NSEC_PER_SEC)
 #define DEFAULT_DETACH_KEYS "ctrl-p,ctrl-q"
 
 /* One key: a character, or "ctrl-" and one of a-z @ [ \ ] ^ _. -1 for others. */
@@ -184,6 +186,41 @@ int engine_attach_check(struct engine *e, const char *ns, const char *id, bool *
 	*ret_tty = c->config.tty;
 	pthread_mutex_unlock(&e->lock);
 	return r;
+}
+
+void engine_attach_announce(struct engine *e, const char *ns, const char *id)
+{
+	CLEANUP(container_unrefp) struct container *c = container_find(e, ns, id, NULL);
+
+	if (!c)
+		return;
+	pthread_mutex_lock(&e->lock);
+	c->announced++;
+	pthread_mutex_unlock(&e->lock);
+}
+
+void engine_attach_settle(struct engine *e, const char *ns, const char *id)
+{
+	CLEANUP(container_unrefp) struct container *c = container_find(e, ns, id, NULL);
+
+	if (!c)
+		return;
+	pthread_mutex_lock(&e->lock);
+	if (c->announced > 0 && --c->announced == 0)
+		pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&e->lock);
+}
+
+void container_await_announced(struct container *c)
+{
+	int64_t end = time_monotonic() + ANNOUNCED_WAIT;
+	struct timespec deadline = { .tv_sec = end / NSEC_PER_SEC, .tv_nsec = end % NSEC_PER_SEC };
+
+	pthread_mutex_lock(&c->e->lock);
+	while (c->announced > 0 &&
+	       pthread_cond_clockwait(&c->changed, &c->e->lock, CLOCK_MONOTONIC, &deadline) == 0)
+		continue;
+	pthread_mutex_unlock(&c->e->lock);
 }
 
 int engine_attach(struct engine *e, const char *ns, const char *id, const struct attach_options *o,

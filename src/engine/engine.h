@@ -158,6 +158,11 @@ struct attach_options {
 /* Before anything is sent to the client: may it attach? Returns whether it has a tty. */
 int engine_attach_check(struct engine *e, const char *ns, const char *id, bool *ret_tty,
 			struct error *err);
+/* A client that has been answered is on its way: engine_start() waits for it (two seconds at most), so
+ * that it sees the first byte. Announce before the answer; settle when engine_attach() has returned or
+ * will not be called. id: the full one. Any thread, never block. */
+void engine_attach_announce(struct engine *e, const char *ns, const char *id);
+void engine_attach_settle(struct engine *e, const char *ns, const char *id);
 /* Hands client_fd (taken in any case) to the shim, which serves it; the daemon is out of the way. */
 int engine_attach(struct engine *e, const char *ns, const char *id, const struct attach_options *o,
 		  int client_fd, struct error *err);

@@ -82,6 +82,7 @@ struct container {
 	int64_t exited_at;    /* e->lock */
 	struct list execs;
 	struct list attaches;
+	unsigned announced;	  /* e->lock: clients on their way to `attaches` */
 	bool keep;		  /* being restarted by a user: no auto-removal */
 	struct loop_timer *timer; /* loop: a restart or another look for the shim */
 	uint64_t timer_serial;	  /* e->lock: counts what has been started and cancelled */
@@ -159,6 +160,8 @@ const struct runtime_entry *engine_runtime(struct engine *e, const char *name, s
 void engine_on_exit(struct task *t, const struct task_exit *x, void *arg);
 
 /* attach.c */
+/* Not locked: until all announced clients have arrived. */
+void container_await_announced(struct container *c);
 int container_attach_pending(struct container *c, struct task *t, struct error *err);
 int attach_request_fill(const struct attach_options *o, const char *default_keys, bool tty,
 			struct attach_request *ret, struct error *err);

@@ -358,8 +358,12 @@ static void save_later(void *arg)
 int engine_start(struct engine *e, const char *ns, const char *id, bool *ret_changed,
 		 struct error *err)
 {
-	CLEANUP(container_releasep) struct container *c = container_acquire(e, ns, id, err);
+	CLEANUP(container_unrefp) struct container *found = container_find(e, ns, id, err);
 
+	if (!found)
+		return -1;
+	container_await_announced(found);
+	CLEANUP(container_releasep) struct container *c = container_acquire(e, ns, found->id, err);
 	if (!c)
 		return -1;
 	if (ret_changed)

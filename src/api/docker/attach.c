@@ -15,7 +15,7 @@ struct handover {
 	char *ns, *id, *detach_keys;
 	struct attach_options options;
 	unsigned height, width;
-	bool is_exec, logs, stream;
+	bool is_exec, logs, stream, announced;
 	int fd;
 	char *extra; /* bytes that the client sent ahead */
 	size_t n_extra;
@@ -23,6 +23,8 @@ struct handover {
 
 static void handover_free(struct handover *h)
 {
+	if (h->announced)
+		engine_attach_settle(h->engine, h->ns, h->id);
 	if (h->fd >= 0)
 		close(h->fd);
 	free(h->ns);
@@ -141,6 +143,8 @@ HANDLER(container_attach)
 	h->options.out = http_query_bool(r, "stdout", false);
 	h->options.errs = http_query_bool(r, "stderr", false);
 	h->options.mux = !tty;
+	h->announced = true;
+	engine_attach_announce(h->engine, h->ns, h->id);
 	http_upgrade(r, stream_type(r, !tty), on_upgraded, h);
 	return 0;
 }
