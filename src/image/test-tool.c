@@ -250,6 +250,65 @@ static int do_unpack(struct tool *t, char **args, struct error *err)
 	return 0;
 }
 
+static int do_push(struct tool *t, char **args, struct error *err)
+{
+	struct transfer x = transfer_for(t, args[0]);
+	char digest[144];
+	struct json *j;
+	int64_t size;
+
+	if (image_push(t->service, &x, digest, &size, err) < 0)
+		return -1;
+	j = json_new_object();
+	json_set_string(j, "pushed", digest);
+	json_set_int(j, "size", size);
+	print(j);
+	return 0;
+}
+
+/* login SERVER USER PASSWORD */
+static int do_login(struct tool *t, char **args, struct error *err)
+{
+	const struct registry_auth auth = { .server = args[0],
+					    .username = args[1],
+					    .password = args[2] };
+	autofree char *token = NULL;
+	struct json *j;
+
+	if (image_login(t->service, &auth, &token, err) < 0)
+		return -1;
+	j = json_new_object();
+	json_set_string(j, "token", token);
+	print(j);
+	return 0;
+}
+
+static int do_load(struct tool *t, char **args, struct error *err)
+{
+	struct transfer x = transfer_for(t, NULL);
+	autostrv struct strv names = STRV_INIT;
+	autoclose int fd = open(args[0], O_RDONLY | O_CLOEXEC);
+	struct json *j;
+
+	if (image_load(t->service, &x, fd, &names, err) < 0)
+		return -1;
+	j = json_new_object();
+	json_set(j, "loaded", json_new_strv(&names));
+	print(j);
+	return 0;
+}
+
+/* save FILE NAME... */
+static int do_save(struct tool *t, char **args, struct error *err)
+{
+	autoclose int fd = open(args[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	autostrv struct strv names = STRV_INIT;
+
+	for (char **name = args + 1; *name; name++)
+		strv_push(&names, *name);
+	return image_save(t->service, t->ns, &names, fd, NULL, err);
+}
+
 static const struct command {
 	const char *name;
 	int args;
@@ -258,7 +317,8 @@ static const struct command {
 	{ "pull", 1, do_pull },	    { "pulls", 1, do_pulls }, { "lookup", 1, do_lookup },
 	{ "list", 0, do_list },	    { "tag", 2, do_tag },     { "untag", 1, do_untag },
 	{ "mount", 2, do_mount },   { "dump", 0, do_dump },   { "gc", 0, do_gc },
-	{ "unpack", 1, do_unpack },
+	{ "unpack", 1, do_unpack }, { "push", 1, do_push },   { "login", 3, do_login },
+	{ "load", 1, do_load },	    { "save", 2, do_save },
 };
 
 static int run(const struct command *c, char **argv, char **args, struct error *err)

@@ -414,3 +414,93 @@ def test_namespaces_share_content(overlay, registry, image):
     assert not phases(lines, DOWNLOADED) and lines[-1]["fresh"] is True
     with other.mounted(ref) as root:
         assert (root / "etc/new").exists()
+
+
+# ---- push, login ----
+
+
+def test_push(overlay, registry, image):
+    overlay("pull", f"{registry}/test/image:latest")
+    overlay("tag", image.id, f"{registry}/pushed/one:1")
+    lines = overlay("push", f"{registry}/pushed/one:1")
+    assert lines[-1]["pushed"] == image.digest
+    # The registry has them in test/image: mounted, not uploaded.
+    assert {line["phase"] for line in lines if line.get("phase", 0) >= 10} == {11}
+    other = Tool(overlay.root.with_name("other"), SNAPSHOTTER="overlayfs")
+    assert other("pull", f"{registry}/pushed/one:1")[-1]["digest"] == image.digest
+    lines = overlay("push", f"{registry}/pushed/one:1")
+    assert {line["phase"] for line in lines if line.get("phase", 0) >= 10} == {12}
+    with pytest.raises(ToolError, match="does not exist locally") as e:
+        overlay("push", f"{registry}/pushed/absent")
+    assert e.value.code == "NOT_FOUND"
+
+
+def test_login(overlay, registry):
+    assert overlay("login", registry, "anybody", "secret")[-1] == {"token": None}
+
+
+# ---- save, load ----
+
+
+def test_save_and_load(overlay, registry, image, tmp_path):
+    ref = f"{registry}/test/image:latest"
+    overlay("pull", ref)
+    overlay("tag", ref, "mine:1")
+    overlay("save", tmp_path / "a.tar", ref, "mine:1")
+    with tarfile.open(tmp_path / "a.tar") as t:
+        names = t.getnames()
+        manifest = json.load(t.extractfile("manifest.json"))
+        index = json.load(t.extractfile("index.json"))
+    assert len(names) == len(set(names)) == 6 + 3 + 2
+    assert manifest == [{"Config": f"blobs/sha256/{image.id[7:]}", "RepoTags": [ref, "mine:1"],
+                         "Layers": [f"blobs/sha256/{digest(b)[7:]}" for b in image.blobs]}]
+    assert [m["annotations"]["io.containerd.image.name"] for m in index["manifests"]] == \
+        [ref, "docker.io/library/mine:1"]
+
+    fresh = Tool(overlay.root.with_name("fresh"), SNAPSHOTTER="overlayfs")
+    lines = fresh("load", tmp_path / "a.tar")
+    assert sorted(lines[-1]["loaded"]) == sorted([ref, "docker.io/library/mine:1"])
+    assert "Loaded image: mine:1" in [line.get("text") for line in lines]
+    assert fresh("lookup", "mine:1")[0]["id"] == image.id
+    fresh("gc")
+    snapshots, content, ingests = fresh.dump()
+    assert len(snapshots) == 4 and len(content) == 6 and not ingests
+    with fresh.mounted("mine:1") as root:
+        assert (root / "tmp").stat().st_mode & 0o7777 == 0o1777 and (root / "etc/hard").exists()
+
+
+def test_save_by_id_loads_without_a_name(overlay, registry, image, tmp_path):
+    overlay("pull", f"{registry}/test/image:latest")
+    overlay("save", tmp_path / "a.tar", image.id[7:19])
+    fresh = Tool(overlay.root.with_name("fresh"), SNAPSHOTTER="overlayfs")
+    lines = fresh("load", tmp_path / "a.tar")
+    assert f"Loaded image ID: {image.id}" in [line.get("text") for line in lines]
+    fresh("gc")
+    assert fresh("lookup", image.id[7:19])[0]["tags"] == []
+
+
+@pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
+def test_load_of_skopeo_archives(overlay, tmp_path, kind):
+    gzipped = Layout(tmp_path / "layout", [BASE, SECOND], compression=("gzip",))
+    subprocess.run(["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{gzipped.path}:latest",
+                    f"{kind}:{tmp_path}/a.tar:docker.io/library/from:skopeo"], check=True)
+    overlay("load", tmp_path / "a.tar")
+    with overlay.mounted(overlay("list")[0]["id"]) as root:
+        assert (root / "etc/new").read_bytes() == b"new" and not (root / "old").exists()
+
+
+def test_load_of_nonsense(overlay, tmp_path):
+    (tmp_path / "a.tar").write_bytes(tar(("some", b"file")))
+    with pytest.raises(ToolError):
+        overlay("load", tmp_path / "a.tar")
+    (tmp_path / "b.tar").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(ToolError):
+        overlay("load", tmp_path / "b.tar")
+    overlay("gc")
+    assert overlay.dump() == ({}, {}, {})
+
+
+def test_save_of_unknown_image(overlay, tmp_path):
+    with pytest.raises(ToolError, match="No such image: absent") as e:
+        overlay("save", tmp_path / "a.tar", "absent")
+    assert e.value.code == "NOT_FOUND"
