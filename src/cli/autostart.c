@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Readiness without polling: an inotify watch on the socket's directory is set up before the daemon
- * is started, and a pidfd tells when it ended instead. Two clients may do this at once: the daemon
- * that comes second finds the socket taken and leaves, upon which its client simply connects.
+ * Readiness without polling: the daemon says READY=1 to a notify socket of ours, as it would to
+ * systemd, and a pidfd tells when it ended instead. Clients that do this at once are serialised by
+ * a lock beside the socket: the second finds the daemon of the first.
  */
 #include "cli/autostart.h"
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "base/random.h"
 #include "base/strv.h"
 #include "base/time.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/inotify.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #define START_TIMEOUT (20 * NSEC_PER_SEC)
 
@@ -81,38 +85,83 @@ static pid_t spawn(const char *program, const char *socket, int log_fd, int *ret
 	return process_spawn(&spec, ret_pidfd, err);
 }
 
-/* Waits for a change in the directory or the daemon's end. 1: change, 0: it ended. */
-static int wait_change(int watch, int pidfd, int64_t deadline, struct error *err)
+/* An abstract datagram socket; its name goes into $NOTIFY_SOCKET. */
+static int open_notify(struct error *err)
 {
-	struct pollfd p[] = { { watch, POLLIN, 0 }, { pidfd, POLLIN, 0 } };
-	int64_t left = deadline - time_monotonic();
-	char events[4096] __attribute__((aligned(8)));
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	autoclose int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	char id[33], name[64];
 
-	if (left <= 0 || poll(p, ARRAY_SIZE(p), (int)(left / NSEC_PER_MSEC)) == 0)
-		return error_set(err, ERROR_DEADLINE_EXCEEDED, "kistld does not answer");
-	if (p[0].revents && read(watch, events, sizeof(events)) < 0 && errno != EAGAIN)
-		return error_errno(err, errno, "read inotify events");
-	return p[1].revents ? 0 : 1;
+	random_hex(16, id);
+	snprintf(name, sizeof(name), "@kistl-start-%s", id);
+	memcpy(addr.sun_path, name, strlen(name));
+	addr.sun_path[0] = '\0';
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr,
+			   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))) < 0)
+		return error_errno(err, errno, "make a notify socket");
+	setenv("NOTIFY_SOCKET", name, /* overwrite= */ 1);
+	return TAKE_FD(fd);
 }
 
-static int wait_for_socket(const char *path, int watch, int pidfd, const char *log,
-			   struct error *err)
+/* 1: ready, 0: it has ended. */
+static int wait_ready(int notify, int pidfd, struct error *err)
 {
 	int64_t deadline = time_monotonic() + START_TIMEOUT;
 
 	for (;;) {
-		int alive = wait_change(watch, pidfd, deadline, err);
-		int fd;
+		struct pollfd p[] = { { notify, POLLIN, 0 }, { pidfd, POLLIN, 0 } };
+		int64_t left = deadline - time_monotonic();
+		char message[256];
+		ssize_t n;
 
-		if (alive < 0)
-			return error_wrap(err, "start kistld (see '%s')", log);
-		fd = fs_unix_connect(path);
-		if (fd >= 0)
-			return fd;
-		if (!alive)
-			return error_set(err, ERROR_UNAVAILABLE, "kistld did not start, see '%s'",
-					 log);
+		if (left <= 0 || poll(p, ARRAY_SIZE(p), (int)(left / NSEC_PER_MSEC)) == 0)
+			return error_set(err, ERROR_DEADLINE_EXCEEDED, "kistld does not answer");
+		n = recv(notify, message, sizeof(message) - 1, 0);
+		if (n > 0) {
+			message[n] = '\0';
+			if (strstr(message, "READY=1"))
+				return 1;
+		} else if (p[1].revents) {
+			return 0;
+		}
 	}
+}
+
+static int start_and_connect(const char *path, const char *program, const char *log,
+			     struct error *err)
+{
+	autoclose int log_fd =
+		open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	autoclose int pidfd = -EBADF;
+	autoclose int notify = -EBADF;
+	int r;
+
+	if (log_fd < 0)
+		return error_errno(err, errno, "open '%s'", log);
+	notify = open_notify(err);
+	if (notify < 0)
+		return -1;
+	if (spawn(program, path, log_fd, &pidfd, err) < 0)
+		return error_wrap(err, "start '%s'", program);
+	unsetenv("NOTIFY_SOCKET");
+	if (wait_ready(notify, pidfd, err) < 0)
+		return error_wrap(err, "start kistld (see '%s')", log);
+	/* Even when it ended: another one may have been there first. */
+	r = fs_unix_connect(path);
+	if (r < 0)
+		return error_set(err, ERROR_UNAVAILABLE, "kistld did not start, see '%s'", log);
+	return r;
+}
+
+/* Held until the descriptor is closed. */
+static int lock_start(const char *socket, struct error *err)
+{
+	autofree char *path = xasprintf("%s.start", socket);
+	autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return error_errno(err, errno, "lock '%s'", path);
+	return TAKE_FD(fd);
 }
 
 int autostart_daemon(const char *path, struct error *err)
@@ -121,14 +170,15 @@ int autostart_daemon(const char *path, struct error *err)
 	autofree char *dir = xstrdup(path);
 	autofree char *state = NULL;
 	autofree char *log = NULL;
-	autoclose int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	autoclose int log_fd = -EBADF;
-	autoclose int pidfd = -EBADF;
+	autoclose int lock = -EBADF;
 	char *slash = strrchr(dir, '/');
 	int r;
 
 	if (!program)
-		return error_set(err, ERROR_NOT_FOUND, "kistld is not installed");
+		return error_set(err, ERROR_NOT_FOUND,
+				 "Cannot connect to the Kistl daemon at unix://%s, and kistld is "
+				 "not installed",
+				 path);
 	if (!slash || slash == dir)
 		return error_set(err, ERROR_INVALID_ARGUMENT, "bad socket path '%s'", path);
 	*slash = '\0';
@@ -140,12 +190,9 @@ int autostart_daemon(const char *path, struct error *err)
 	r = fs_mkdir_p(state, 0711);
 	if (r < 0)
 		return error_errno(err, -r, "make directory '%s'", state);
-	log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (log_fd < 0)
-		return error_errno(err, errno, "open '%s'", log);
-	if (watch < 0 || inotify_add_watch(watch, dir, IN_CREATE | IN_MOVED_TO | IN_ATTRIB) < 0)
-		return error_errno(err, errno, "watch '%s'", dir);
-	if (spawn(program, path, log_fd, &pidfd, err) < 0)
-		return error_wrap(err, "start '%s'", program);
-	return wait_for_socket(path, watch, pidfd, log, err);
+	lock = lock_start(path, err);
+	if (lock < 0)
+		return -1;
+	r = fs_unix_connect(path);
+	return r >= 0 ? r : start_and_connect(path, program, log, err);
 }
