@@ -13,6 +13,7 @@ enum {
 	COMMAND_STOP_AT_ARG = 1 << 0, /* options end at the first positional (run, exec) */
 	COMMAND_COMMON = 1 << 1,      /* listed under "Common Commands" */
 	COMMAND_HIDDEN = 1 << 2,
+	COMMAND_RAW_ARGS = 1 << 4, /* no option parsing */
 	COMMAND_PREFIX = 1 << 3, /* errors read "kistl: …" with a hint at --help, exit 125 (run) */
 };
 

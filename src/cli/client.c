@@ -390,6 +390,11 @@ struct json *exchange_next_json(struct exchange *ex, struct error *err)
 	}
 }
 
+bool exchange_buffered(const struct exchange *ex)
+{
+	return ex->in.len || strspn(ex->rest.data, " \r\n\t") < ex->rest.len;
+}
+
 int exchange_json(struct exchange *ex, struct json **ret, struct error *err)
 {
 	autobuf struct buf b = BUF_INIT(API_DOCUMENT_MAX);

@@ -67,6 +67,8 @@ int exchange_read(struct exchange *ex, bool wait, const char **ret, size_t *ret_
 		  struct error *err);
 /* The next document of a stream of JSON documents; NULL with err unset at the end. */
 struct json *exchange_next_json(struct exchange *ex, struct error *err);
+/* Something was received already: the next read may not have to wait for the socket. */
+bool exchange_buffered(const struct exchange *ex);
 /* The rest of the body as one document (NULL document when empty). */
 int exchange_json(struct exchange *ex, struct json **ret, struct error *err);
 void exchange_free(struct exchange *ex);

@@ -192,6 +192,11 @@ void format_indent(const char *json, struct buf *out)
 
 void format_table(const char *lines, struct buf *out)
 {
+	format_table_min(lines, 10, out);
+}
+
+void format_table_min(const char *lines, size_t min_width, struct buf *out)
+{
 	size_t width[TABLE_COLUMNS_MAX] = { 0 };
 	size_t col = 0;
 
@@ -212,7 +217,7 @@ void format_table(const char *lines, struct buf *out)
 			size_t w = col < TABLE_COLUMNS_MAX ? width[col] : 0;
 			size_t used = characters(p, n);
 
-			w = MAX(w, (size_t)10);
+			w = MAX(w, min_width);
 			buf_printf(out, "%*s", w > used ? (int)(w - used) : 1, "");
 			col++;
 		} else {

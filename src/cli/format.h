@@ -29,6 +29,7 @@ void format_indent(const char *json, struct buf *out);
 
 /* Tab-separated lines aligned as Docker's tabwriter does (width at least 10, padding 3). */
 void format_table(const char *lines, struct buf *out);
+void format_table_min(const char *lines, size_t min_width, struct buf *out);
 
 struct column {
 	const char *key;    /* name in templates */

@@ -78,7 +78,7 @@ static int run_command(struct cli *cli, int argc, char **argv)
 	autoerror struct error err = ERROR_INIT;
 	int n, r;
 
-	n = option_parse(&p, argc, argv, &err);
+	n = c->flags & COMMAND_RAW_ARGS ? argc : option_parse(&p, argc, argv, &err);
 	if (n < 0)
 		return usage_error(cli, &err);
 	if (p.help) {
