@@ -32,6 +32,7 @@ struct starting {
 	char *hosts_path, *resolv_conf_path, *hostname_path;
 	struct json *spec;
 	int pid;
+	int64_t started_at;
 	bool done;
 };
 
@@ -269,6 +270,7 @@ static int run_task(struct starting *s, struct error *err)
 	c->task = task_ref(s->task);
 	c->exited = false;
 	pthread_mutex_unlock(&c->e->lock);
+	s->started_at = time_realtime();
 	if (container_attach_pending(c, s->task, err) == 0 &&
 	    task_start(s->task, "", &s->pid, err) == 0)
 		return 0;
@@ -306,7 +308,7 @@ static void commit(struct starting *s)
 	s->endpoint = (struct endpoint){ 0 };
 	c->s.status = CONTAINER_RUNNING;
 	c->s.pid = s->pid;
-	c->s.started_at = time_realtime();
+	c->s.started_at = s->started_at;
 	c->s.exit_code = 0;
 	c->s.oom_killed = false;
 	c->s.stopped_by_user = false;

@@ -160,6 +160,7 @@ void task_clear_dead(struct task *t)
 	pthread_mutex_unlock(&t->lock);
 	if (!mine)
 		return;
+	log_warn("shim of container '%s' is gone", t->id);
 	struct task_exit x;
 	shim_kill(t);
 	shim_delete(t, &x);
@@ -208,7 +209,6 @@ static void lost_work(void *arg)
 			return;
 		}
 	}
-	log_warn("shim of container '%s' is gone", t->id);
 	task_clear_dead(t);
 	loop_post(t->m->config.loop, report_lost, t);
 }
