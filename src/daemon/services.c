@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/services.h"
 
+#include "api/docker/docker.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
@@ -13,6 +14,7 @@ struct services {
 	struct image_service *images;
 	struct network_service *network;
 	struct engine *engine;
+	struct docker_api *docker;
 	struct runtime_entry *runtimes;
 };
 
@@ -97,27 +99,13 @@ struct services *services_start(const struct config *config, struct loop *loop, 
 		services_stop(s);
 		return NULL;
 	}
+	s->docker = docker_api_new(s->engine);
 	return s;
 }
 
-static int do_ping(struct http_request *r, struct error *err)
-{
-	http_set_header(r, "Api-Version", "1.47");
-	http_set_header(r, "Ostype", "linux");
-	http_reply(r, 200, "text/plain; charset=utf-8", "OK", 2);
-	return 0;
-}
-
-static const struct http_route routes[] = {
-	{ "GET", "/_ping", do_ping, HTTP_ON_LOOP, 0 },
-	{ "HEAD", "/_ping", do_ping, HTTP_ON_LOOP, 0 },
-	{ NULL },
-};
-
 void services_http_config(struct services *s, struct http_server_config *ret)
 {
-	ret->routes = routes;
-	ret->arg = s;
+	docker_api_config(s->docker, ret);
 }
 
 bool services_idle(struct services *s)
@@ -129,6 +117,7 @@ void services_stop(struct services *s)
 {
 	if (!s)
 		return;
+	docker_api_free(s->docker);
 	engine_free(s->engine);
 	network_service_free(s->network);
 	image_service_free(s->images);
