@@ -320,8 +320,22 @@ static void commit(struct starting *s)
 	container_emit(c, "start", NULL, NULL);
 }
 
-static void note_failure(struct container *c, const struct error *err)
+/* Docker's clients turn these words into the exit codes 127 and 126. */
+static void add_known_words(const struct container *c, struct error *err)
 {
+	static const char *const words[] = { "permission denied",
+					     "executable file not found in $PATH" };
+	int code = start_failure_code(error_msg(err));
+	const char *text = code == 127 ? words[1] : words[0];
+
+	if (code != 128 && !strstr(error_msg(err), text) && c->config.args.n > 0)
+		error_set(err, err->code, "%s: exec: \"%s\": %s", error_msg(err),
+			  c->config.args.v[0], text);
+}
+
+static void note_failure(struct container *c, struct error *err)
+{
+	add_known_words(c, err);
 	pthread_mutex_lock(&c->e->lock);
 	c->s.exit_code = start_failure_code(error_msg(err));
 	c->s.pid = 0;

@@ -25,7 +25,8 @@ static void on_exit_status(const struct wait_result *result, const struct error 
 {
 	struct waiting *w = arg;
 	struct json *j = json_new_object();
-	const char *message = err && err->code ? error_msg(err) : result ? result->error : NULL;
+	/* Why a start failed is the start's to tell; this is about the waiting itself. */
+	const char *message = err && err->code ? error_msg(err) : NULL;
 
 	json_set_int(j, "StatusCode", result ? result->exit_code : 0);
 	if (message) {
