@@ -25,6 +25,8 @@
 #include <assert.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #define LISTEN_FDS_MAX 16
 #define DRAIN_TIME (10 * NSEC_PER_SEC) /* for running requests */
@@ -283,6 +285,20 @@ static void unwind(struct daemon *d)
 	grpc_health_free(d->health);
 }
 
+/* Shims report their events to this address; containerd has a second socket for that. Set before
+ * there are threads, and inherited. */
+static void export_address(const struct daemon *d)
+{
+	struct sockaddr_un addr = { 0 };
+	socklen_t len = sizeof(addr) - 1;
+
+	if (d->n_fds > 0 && getsockname(d->fds[0], (struct sockaddr *)&addr, &len) == 0 &&
+	    addr.sun_family == AF_UNIX && addr.sun_path[0])
+		setenv("TTRPC_ADDRESS", addr.sun_path, 1);
+	else
+		setenv("TTRPC_ADDRESS", d->config->socket, 1);
+}
+
 int daemon_run(const struct options *options, const struct config *config, struct error *err)
 {
 	struct daemon d = { .options = options, .config = config, .state = STATE_INIT, .err = err };
@@ -291,6 +307,7 @@ int daemon_run(const struct options *options, const struct config *config, struc
 	if (n < 0)
 		return -1;
 	d.n_fds = (size_t)n;
+	export_address(&d);
 	if (state_open(&d.state, config->root, config->state, config->socket, err) < 0)
 		return -1;
 	d.loop = loop_new(err);
