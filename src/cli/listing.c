@@ -88,9 +88,9 @@ static struct json *sort_keys(const struct json *row)
 
 int listing_add(struct listing *l, struct json *row, const struct json *extra, struct error *err)
 {
-	autojson struct json *owned = row;
 	autojson struct json *sorted = sort_keys(row);
 
+	json_unref(row);
 	if (template_execute(l->template, sorted, extra, &l->lines, err) < 0)
 		return -1;
 	buf_putc(&l->lines, '\n');
