@@ -6,6 +6,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "worker/apply.h"
+#include "worker/testing-tar.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -56,13 +57,15 @@ static void run(int dir, const uint8_t *data, size_t size)
 		apply_finish(a, &implied, &err);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
 	char path[] = "/tmp/fuzz-apply-XXXXXX";
 	struct stat before, after;
 
 	if (size < 2)
 		return 0;
+	autofree uint8_t *data = xmemdup(input, size);
+	tar_fix_checksums(data + 1, size - 1);
 	umask(0);
 	assert(mkdtemp(path));
 	autoclose int outer = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

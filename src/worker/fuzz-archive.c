@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Image archives in memory. The first byte: whether a platform is wanted. */
+#include "base/mem.h"
 #include "oci/digest.h"
 #include "worker/archive.h"
+#include "worker/testing-tar.h"
 
 #include <assert.h>
 #include <string.h>
@@ -36,7 +38,7 @@ static int feed(struct archive *a, struct tar *t, int event, const struct tar_da
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
 	CLEANUP(archive_freep) struct archive *a = archive_new(-1);
 	CLEANUP(tar_freep) struct tar *t = tar_new();
@@ -47,6 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1)
 		return 0;
 	assert(platform_parse("linux/amd64", &want, &err) == 0);
+	autofree uint8_t *data = xmemdup(input, size);
+	tar_fix_checksums(data + 1, size - 1);
 	const uint8_t *p = data + 1;
 	size_t n = size - 1;
 	while (n > 0) {

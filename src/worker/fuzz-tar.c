@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The first byte chooses the size of the steps in which the rest is fed. */
+#include "base/mem.h"
 #include "worker/tar.h"
+#include "worker/testing-tar.h"
 
 #include <assert.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
+	if (size == 0)
+		return 0;
+	autofree uint8_t *data = xmemdup(input, size);
+	tar_fix_checksums(data + 1, size - 1);
+
 	CLEANUP(tar_freep) struct tar *t = tar_new();
 	autoerror struct error err = ERROR_INIT;
-	size_t step = size > 0 && data[0] ? data[0] : SIZE_MAX;
+	size_t step = data[0] ? data[0] : SIZE_MAX;
 	bool in_entry = false;
 
 	for (size_t at = 1; at < size;) {

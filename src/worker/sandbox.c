@@ -86,19 +86,24 @@ static uint64_t caps_effective(void)
 	return (uint64_t)d[1].effective << 32 | d[0].effective;
 }
 
+/* While there is the right to: becoming nobody takes it away. */
+static int caps_bound(uint64_t keep, struct error *err)
+{
+	if (!(caps_effective() & BIT(CAP_SETPCAP)))
+		return 0;
+	for (int cap = 0; cap < 64; cap++)
+		if (!(keep & BIT(cap)) && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1 &&
+		    prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+			return error_errno(err, errno, "sandbox: drop a bounding capability");
+	return 0;
+}
+
 static int caps_limit(uint64_t keep, struct error *err)
 {
-	uint64_t have = caps_effective();
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
 
-	if (have & BIT(CAP_SETPCAP))
-		for (int cap = 0; cap < 64; cap++)
-			if (!(keep & BIT(cap)) && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1 &&
-			    prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-				return error_errno(err, errno,
-						   "sandbox: drop a bounding capability");
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	keep &= have;
+	keep &= caps_effective();
 	struct __user_cap_data_struct d[2] = {
 		{ .effective = (uint32_t)keep, .permitted = (uint32_t)keep },
 		{ .effective = (uint32_t)(keep >> 32), .permitted = (uint32_t)(keep >> 32) },
@@ -307,7 +312,7 @@ int sandbox_enter(const struct sandbox *s, struct error *err)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_errno(err, errno, "sandbox: forbid new privileges");
-	if (limits(err) < 0)
+	if (limits(err) < 0 || caps_bound(phase_caps[s->phase], err) < 0)
 		return -1;
 	/* System V IPC and the host's name are none of our business; without the right, seccomp
 	 * does. */

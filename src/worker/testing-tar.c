@@ -63,3 +63,16 @@ void tar_put_end(struct buf *b)
 
 	buf_append(b, zeros, sizeof(zeros));
 }
+
+void tar_fix_checksums(void *data, size_t size)
+{
+	for (char *h = data; size >= 512; h += 512, size -= 512) {
+		unsigned sum = 0;
+		if (memcmp(h + 257, "ustar", 5) != 0)
+			continue;
+		memset(h + 148, ' ', 8);
+		for (size_t i = 0; i < 512; i++)
+			sum += (unsigned char)h[i];
+		snprintf(h + 148, 8, "%06o", sum);
+	}
+}
