@@ -2,7 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a container is asked to be: the one form that the API front ends translate into and spec.c
- * makes an OCI runtime spec from. Plain data with a JSON table (config.c), because it is stored with
+ * makes an OCI runtime spec from. Plain data with a JSON table (config.c), because it is stored
+ * with
  * the container's record. Sizes in bytes, times in ns unless named otherwise.
  */
 
@@ -14,14 +15,14 @@
 enum ns_mode { NS_PRIVATE, NS_HOST, NS_CONTAINER, NS_NONE, NS_SHAREABLE };
 
 struct mount_spec {
-	char *type;	   /* "bind", "volume", "tmpfs" */
-	char *source;	   /* host path, volume name ("" for an anonymous one) */
-	char *target;	   /* absolute path in the container */
+	char *type;   /* "bind", "volume", "tmpfs" */
+	char *source; /* host path, volume name ("" for an anonymous one) */
+	char *target; /* absolute path in the container */
 	bool read_only;
-	bool no_copy;	   /* volume: do not copy the image's content in */
-	bool create_source; /* bind (-v form): make a missing host directory */
-	bool anonymous;	   /* volume made for this container; goes with `rm -v` */
-	char *propagation; /* "rprivate" ... */
+	bool no_copy;	     /* volume: do not copy the image's content in */
+	bool create_source;  /* bind (-v form): make a missing host directory */
+	bool anonymous;	     /* volume made for this container; goes with `rm -v` */
+	char *propagation;   /* "rprivate" ... */
 	struct strv options; /* further mount options; for tmpfs "size=64m", "mode=1777", ... */
 };
 
@@ -32,7 +33,7 @@ struct device_spec {
 };
 
 struct ulimit_spec {
-	char *name; /* "nofile" */
+	char *name;	    /* "nofile" */
 	int64_t soft, hard; /* -1: unlimited */
 };
 
@@ -47,7 +48,7 @@ struct health_spec {
 	struct strv test; /* empty: none */
 	int64_t interval, timeout, start_period, start_interval;
 	int64_t retries;
-	bool none;	  /* NONE: the image's check is off */
+	bool none; /* NONE: the image's check is off */
 };
 
 struct resources {
@@ -75,7 +76,7 @@ struct container_config {
 	struct strv group_add;
 	char *hostname, *domainname;
 	bool tty, open_stdin, stdin_once;
-	char *stop_signal; /* "SIGTERM" when empty */
+	char *stop_signal;    /* "SIGTERM" when empty */
 	int64_t stop_timeout; /* seconds; -1: default 10 */
 	struct kvs labels;
 	struct kvs annotations;
@@ -99,12 +100,14 @@ struct container_config {
 		struct port_spec *v;
 		size_t n;
 	} ports;
-	struct strv exposed_ports; /* "80/tcp" */
+	struct strv exposed_ports;					    /* "80/tcp" */
 	char *pid_mode, *ipc_mode, *uts_mode, *cgroupns_mode, *userns_mode; /* Docker's words */
 
 	bool privileged;
 	struct strv cap_add, cap_drop;
-	struct strv security_opt; /* "no-new-privileges", "seccomp=unconfined" or JSON, "apparmor=...", "label=...", "systempaths=unconfined" */
+	/* "no-new-privileges", "seccomp=unconfined" or JSON, "apparmor=...", "label=...",
+	 * "systempaths=unconfined" */
+	struct strv security_opt;
 	struct {
 		struct device_spec *v;
 		size_t n;
@@ -121,7 +124,7 @@ struct container_config {
 	int64_t oom_score_adj;
 	char *cgroup_parent;
 
-	char *runtime; /* name from the configuration; NULL: default */
+	char *runtime;	  /* name from the configuration; NULL: default */
 	char *log_driver; /* "json-file", "none", "local"; NULL: default */
 	struct kvs log_options;
 	char *restart_policy; /* "no", "always", "on-failure", "unless-stopped" */
@@ -134,8 +137,10 @@ void container_config_copy(struct container_config *dst, const struct container_
 struct json *container_config_to_json(const struct container_config *c);
 int container_config_from_json(const struct json *j, struct container_config *ret,
 			       struct error *err);
-/* Entrypoint, cmd, env, user, workdir, labels, volumes, stop signal, health check of the image where
- * the user said nothing. `entrypoint`/`cmd`: what the user gave (n == 0 and !set: nothing given). */
+/* Entrypoint, cmd, env, user, workdir, labels, volumes, stop signal, health check of the image
+ * where
+ * the user said nothing. `entrypoint`/`cmd`: what the user gave (n == 0 and !set: nothing given).
+ */
 int container_config_apply_image(struct container_config *c, const struct image_config *image,
 				 const struct strv *entrypoint, bool entrypoint_set,
 				 const struct strv *cmd, struct error *err);

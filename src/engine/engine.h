@@ -4,9 +4,12 @@
  * The engine: container lifecycle for every API front end. It owns the table of containers (served
  * from memory, truth in the store, in <state> and in the shims), networks, volumes and events.
  *
- * Calls block and run on pool threads unless marked "any thread, never blocks". One operation lock per
- * container; the table's mutex is never held over I/O. `id` arguments take what a user may write: full
- * id, unique prefix or name; NOT_FOUND "No such container: X". Results are copies that the caller releases.
+ * Calls block and run on pool threads unless marked "any thread, never blocks". One operation
+ * lock per
+ * container; the table's mutex is never held over I/O. `id` arguments take what a user may write:
+ * full
+ * id, unique prefix or name; NOT_FOUND "No such container: X". Results are copies that the caller
+ * releases.
  * Codes: NOT_FOUND, ALREADY_EXISTS and ABORTED (conflict), FAILED_PRECONDITION (wrong state),
  * INVALID_ARGUMENT, and what lower layers say.
  */
@@ -20,8 +23,8 @@
 struct engine;
 
 struct runtime_entry {
-	char *name;   /* "crun" */
-	char *path;   /* binary, or a shim name "io.containerd..." later */
+	char *name; /* "crun" */
+	char *path; /* binary, or a shim name "io.containerd..." later */
 };
 
 struct engine_config {
@@ -31,18 +34,19 @@ struct engine_config {
 	struct image_service *images;
 	struct network_service *network;
 	const char *root, *state;
-	const char *shim;	 /* path of kistl-shim */
-	const char *init;	 /* path of kistl-init / tini, NULL: none */
-	const char *address;	 /* the daemon's socket, for shims' events */
+	const char *shim;    /* path of kistl-shim */
+	const char *init;    /* path of kistl-init / tini, NULL: none */
+	const char *address; /* the daemon's socket, for shims' events */
 	const struct runtime_entry *runtimes;
 	size_t n_runtimes;
 	const char *default_runtime;
-	const char *log_driver;	 /* NULL: json-file */
+	const char *log_driver; /* NULL: json-file */
 	struct kvs log_options;
 	const struct strv *dns; /* for containers that name none; NULL: the host's; borrowed */
 };
 
-/* Recovers: finds shims, reconciles states, finishes half-done removals, applies restart policies. */
+/* Recovers: finds shims, reconciles states, finishes half-done removals, applies restart
+ * policies. */
 int engine_new(const struct engine_config *config, struct engine **ret, struct error *err);
 /* Containers live on. */
 void engine_free(struct engine *e);
@@ -52,7 +56,8 @@ struct network_service *engine_network(struct engine *e);
 struct jobs *engine_jobs(struct engine *e);
 struct loop *engine_loop(struct engine *e);
 const struct engine_config *engine_get_config(struct engine *e);
-/* True when nothing running needs the daemon (restart policies, health checks, auto-remove waits count
+/* True when nothing running needs the daemon (restart policies, health checks, auto-remove waits
+ * count
  * as need). Loop thread, never blocks. */
 bool engine_idle(struct engine *e);
 
@@ -84,7 +89,7 @@ struct container_view {
 	bool oom_killed;
 	char *error;
 	int64_t restart_count;
-	char *health; /* "", "starting", "healthy", "unhealthy" */
+	char *health;		  /* "", "starting", "healthy", "unhealthy" */
 	struct endpoint endpoint; /* network/network.h; ip NULL when none */
 	char *log_path, *hosts_path, *resolv_conf_path, *hostname_path;
 	char *snapshotter, *snapshot_key;
@@ -93,7 +98,8 @@ struct container_view {
 		size_t n;
 	} mounts;
 	struct strv exec_ids;
-	struct json *extension; /* what the front end stored with it (Docker's Config and HostConfig) */
+	/* what the front end stored with it (Docker's Config and HostConfig) */
+	struct json *extension;
 };
 
 struct container_views {
@@ -106,22 +112,25 @@ void container_views_done(struct container_views *v);
 DEFINE_CLEANUP(struct container_view *, container_view_free)
 
 /* Takes over config's contents and extension on success. name NULL: a random one is made
- * ("brave_lamarr"). ABORTED: name in use, Docker's wording: Conflict. The container name "/x" is already
- * in use by container "ID". You have to remove (or rename) that container to be able to reuse that name. */
-int engine_create(struct engine *e, const char *ns, const char *name, struct container_config *config,
-		  struct json *extension, char ret_id[65], struct strv *ret_warnings,
-		  struct error *err);
+ * ("brave_lamarr"). ABORTED: name in use, Docker's wording: Conflict. The container name "/x" is
+ * already
+ * in use by container "ID". You have to remove (or rename) that container to be able to reuse
+ * that name. */
+int engine_create(struct engine *e, const char *ns, const char *name,
+		  struct container_config *config, struct json *extension, char ret_id[65],
+		  struct strv *ret_warnings, struct error *err);
 int engine_inspect(struct engine *e, const char *ns, const char *id, struct container_view **ret,
 		   struct error *err);
 /* Any thread, from memory. All containers of the namespace, newest first. */
 int engine_list(struct engine *e, const char *ns, struct container_views *ret, struct error *err);
 /* *ret_changed false: it was running already (Docker's 304). */
-int engine_start(struct engine *e, const char *ns, const char *id, bool *ret_changed, struct error *err);
+int engine_start(struct engine *e, const char *ns, const char *id, bool *ret_changed,
+		 struct error *err);
 /* timeout seconds: -2 the container's own, -1 for ever; signal NULL: the container's. */
 int engine_stop(struct engine *e, const char *ns, const char *id, int timeout, const char *signal,
 		bool *ret_changed, struct error *err);
-int engine_restart(struct engine *e, const char *ns, const char *id, int timeout, const char *signal,
-		   struct error *err);
+int engine_restart(struct engine *e, const char *ns, const char *id, int timeout,
+		   const char *signal, struct error *err);
 int engine_kill(struct engine *e, const char *ns, const char *id, int signal, struct error *err);
 int engine_pause(struct engine *e, const char *ns, const char *id, struct error *err);
 int engine_unpause(struct engine *e, const char *ns, const char *id, struct error *err);
@@ -142,32 +151,37 @@ struct wait_result {
 };
 
 struct engine_wait; /* a continuation */
-/* fn runs once, on the loop, also when the container is gone (err set). Registered when this returns.
+/* fn runs once, on the loop, also when the container is gone (err set). Registered when this
+ * returns.
  * Cancel on the loop; NULL and already-called are fine. */
 int engine_wait(struct engine *e, const char *ns, const char *id, enum wait_condition condition,
-		void (*fn)(const struct wait_result *r, const struct error *err, void *arg), void *arg,
-		struct engine_wait **ret, struct error *err);
+		void (*fn)(const struct wait_result *r, const struct error *err, void *arg),
+		void *arg, struct engine_wait **ret, struct error *err);
 void engine_wait_cancel(struct engine *e, struct engine_wait *w);
 
 struct attach_options {
-	bool in, out, errs; /* stdin, stdout, stderr */
-	bool mux;	    /* Docker's stream framing (ignored for ttys) */
+	bool in, out, errs;	 /* stdin, stdout, stderr */
+	bool mux;		 /* Docker's stream framing (ignored for ttys) */
 	const char *detach_keys; /* "ctrl-p,ctrl-q"; NULL: default */
 };
 
 /* Before anything is sent to the client: may it attach? Returns whether it has a tty. */
 int engine_attach_check(struct engine *e, const char *ns, const char *id, bool *ret_tty,
 			struct error *err);
-/* A client that has been answered is on its way: engine_start() waits for it (two seconds at most), so
- * that it sees the first byte. Announce before the answer; settle when engine_attach() has returned or
+/* A client that has been answered is on its way: engine_start() waits for it (two seconds at
+ * most), so
+ * that it sees the first byte. Announce before the answer; settle when engine_attach() has
+ * returned or
  * will not be called. id: the full one. Any thread, never block. */
 void engine_attach_announce(struct engine *e, const char *ns, const char *id);
 void engine_attach_settle(struct engine *e, const char *ns, const char *id);
-/* Hands client_fd (taken in any case) to the shim, which serves it; the daemon is out of the way. */
+/* Hands client_fd (taken in any case) to the shim, which serves it; the daemon is out of the way.
+ */
 int engine_attach(struct engine *e, const char *ns, const char *id, const struct attach_options *o,
 		  int client_fd, struct error *err);
 
-/* Logs. A reader yields lines in order over rotated files; follow: `fn` on the loop when there may be more
+/* Logs. A reader yields lines in order over rotated files; follow: `fn` on the loop when there
+ * may be more
  * or the container has ended. */
 struct log_reader;
 
@@ -223,7 +237,8 @@ struct container_stats {
 	uint64_t system_cpu;			  /* ns, all CPUs of the host */
 	unsigned online_cpus;
 	uint64_t throttling_periods, throttled_periods, throttled_time;
-	uint64_t memory_usage, memory_max, memory_limit, memory_inactive_file, memory_cache, memory_rss;
+	uint64_t memory_usage, memory_max, memory_limit, memory_inactive_file, memory_cache,
+		memory_rss;
 	uint64_t pids, pids_limit;
 	uint64_t io_read, io_write;
 	uint64_t net_rx_bytes, net_rx_packets, net_rx_errors, net_rx_dropped;
@@ -262,11 +277,13 @@ struct volume_views {
 void volume_views_done(struct volume_views *v);
 void volume_view_done(struct volume_view *v);
 /* Existing: success. name NULL: random, anonymous. */
-int engine_volume_create(struct engine *e, const char *ns, const char *name, const struct kvs *labels,
-			 const struct kvs *options, struct volume_view *ret, struct error *err);
+int engine_volume_create(struct engine *e, const char *ns, const char *name,
+			 const struct kvs *labels, const struct kvs *options,
+			 struct volume_view *ret, struct error *err);
 int engine_volume_get(struct engine *e, const char *ns, const char *name, struct volume_view *ret,
 		      struct error *err);
-int engine_volume_list(struct engine *e, const char *ns, struct volume_views *ret, struct error *err);
+int engine_volume_list(struct engine *e, const char *ns, struct volume_views *ret,
+		       struct error *err);
 /* ABORTED while in use. */
 int engine_volume_remove(struct engine *e, const char *ns, const char *name, bool force,
 			 struct error *err);

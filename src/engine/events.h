@@ -1,8 +1,8 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Events as Docker's API has them. Any thread may emit; never blocks. The last 256 are kept for `since`.
- * Subscribers are called on the loop.
+ * Events as Docker's API has them. Any thread may emit; never blocks. The last 256 are kept for
+ * `since`. Subscribers are called on the loop.
  */
 
 #include "base/map.h"
@@ -14,7 +14,7 @@ struct engine_event {
 	const char *action; /* "create", "start", "die", "pull" ... */
 	const char *id;	    /* actor */
 	struct kvs attributes;
-	int64_t time;	    /* ns; 0 when emitting: now */
+	int64_t time; /* ns; 0 when emitting: now */
 };
 
 void engine_emit(struct engine *e, const struct engine_event *event);

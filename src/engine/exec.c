@@ -231,7 +231,6 @@ static int build_process(struct exec *x, struct task *t, struct json **ret, stru
 	const struct spec_inputs in = {
 		.config = &c->config,
 		.id = c->id,
-		.name = c->name,
 		.rootfs_fd = rootfs_fd,
 	};
 	return spec_build_exec(&in, spec, &x->config, ret, err);

@@ -12,15 +12,15 @@
 struct spec_inputs {
 	const struct container_config *config;
 	const char *id;
-	const char *name;	   /* for env HOSTNAME? no: for errors and annotations */
-	int rootfs_fd;		   /* O_PATH of the mounted rootfs: users and groups are looked up in it */
-	const char *rootfs_path;   /* goes into root.path, e.g. "rootfs" */
-	const char *cgroups_path;  /* "/kistl/<id>" */
-	const char *netns_path;	   /* NULL: new one by the runtime; "" host */
+	/* O_PATH of the mounted rootfs: users and groups are looked up in it */
+	int rootfs_fd;
+	const char *rootfs_path;  /* goes into root.path, e.g. "rootfs" */
+	const char *cgroups_path; /* "/kistl/<id>" */
+	const char *netns_path;	  /* NULL: new one by the runtime; "" host */
 	const char *pidns_path, *ipcns_path, *utsns_path; /* for container:ID modes; NULL by mode */
 	const char *hosts_path, *resolv_conf_path, *hostname_path; /* bind-mounted when not NULL */
-	const char *shm_path;	   /* shared shm of another container, or NULL: tmpfs */
-	const char *init_path;	   /* host path of the init program, when config->init */
+	const char *shm_path;  /* shared shm of another container, or NULL: tmpfs */
+	const char *init_path; /* host path of the init program, when config->init */
 	/* Volumes resolved to host paths, in the order to mount. */
 	const struct mount_spec *mounts;
 	size_t n_mounts;

@@ -216,7 +216,6 @@ static int build_spec(struct starting *s, struct error *err)
 	const struct spec_inputs in = {
 		.config = k,
 		.id = c->id,
-		.name = c->name,
 		.rootfs_fd = s->rootfs_fd,
 		.rootfs_path = "rootfs",
 		.cgroups_path = cgroup,

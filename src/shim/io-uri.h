@@ -7,7 +7,8 @@
  *	/path			a fifo that the client made
  *	file:///path		appended to
  *	binary:///path?k=v	a logger program, argv = path k v ...
- *	kistl-log:///path?driver=json-file|local|cri|none&max-size=BYTES&max-file=N&stdin=open|once|none
+ *	kistl-log:///path?driver=json-file|local|cri|none&max-size=BYTES&max-file=N
+ *				&stdin=open|once|none
  *				the shim writes the log itself and serves attach; `local` is written
  *as json-file
  */

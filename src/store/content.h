@@ -28,7 +28,8 @@ int content_read(const struct store_ctx *c, const char *digest, struct buf *out,
 /* Writes a small document (manifest, config) in one go; existing is success (labels are merged). */
 int content_put(const struct store_ctx *c, const char *digest, const void *p, size_t n,
 		const struct kvs *labels, struct error *err);
-/* The same for a nameless file (O_TMPFILE) made in content_staging_fd(); it is synced here. `verified`:
+/* The same for a nameless file (O_TMPFILE) made in content_staging_fd(); it is synced here.
+ * `verified`:
  * its bytes are known to have this digest. */
 int content_adopt_file(const struct store_ctx *c, int fd, const char *digest, int64_t size,
 		       bool verified, const struct kvs *labels, struct error *err);

@@ -97,7 +97,7 @@ static const struct rule rules[] = {
 	ALLOW(UNP, fsetxattr), ALLOW(UNP, lsetxattr), ALLOW(UNP, fgetxattr),
 	ALLOW(UNP, lgetxattr), ALLOW(UNP, flistxattr), ALLOW(UNP, llistxattr),
 	ALLOW(UNP, fremovexattr), ALLOW(UNP, fchdir), ALLOW(UNP, renameat2), ALLOW(UNP, renameat),
-	/* network: IPv4, IPv6, name service daemons, the kernel's list of addresses (getaddrinfo) */
+	/* network: IPv4, IPv6, name service daemons, the list of addresses (getaddrinfo) */
 	ALLOW_ARG(NET, socket, 0, AF_INET), ALLOW_ARG(NET, socket, 0, AF_INET6),
 	ALLOW_ARG(NET, socket, 0, AF_UNIX), ALLOW_ARG(NET, socket, 0, AF_NETLINK),
 	ALLOW_ARG(NET, socketpair, 0, AF_UNIX), ALLOW(NET, connect), ALLOW(NET, bind),
