@@ -896,3 +896,55 @@ def test_help_has_every_command(kistl):
     for group in ("container", "image", "network", "volume", "system"):
         assert kistl(group) == kistl(group, "--help")
     assert kistl("run", "--help").startswith("Usage:  kistl run [OPTIONS] IMAGE [COMMAND] [ARG...]")
+
+
+# --- documents and completion ---------------------------------------------------------------------
+
+
+def commands():
+    """Every command as help lists it: ("run",), ("volume", "ls") …"""
+    def listed(*path):
+        text = subprocess.run([KISTL, *path, "--help"], capture_output=True, text=True).stdout
+        return re.findall(r"^  ([a-z]+) +[A-Z]", text.split("Global Options")[0], re.M)
+
+    groups = {"container", "image", "network", "system", "volume"}
+    for name in listed():
+        if name not in groups:
+            yield (name,)
+    for group in sorted(groups):
+        yield from ((group, name) for name in listed(group))
+
+
+def test_man_pages_name_every_option():
+    """Pages of run's options cover create's, those of commands with another name are that name's."""
+    missing = []
+    for path in commands():
+        text = subprocess.run([KISTL, *path, "--help"], capture_output=True, text=True).stdout
+        names = [path]
+        if "Aliases:" in text:
+            aliases = text.split("Aliases:\n")[1].split("\n")[0]
+            names = [tuple(a.split()[1:]) for a in aliases.split(",")]
+        names += [n[:1] for n in names if len(n) == 2]
+        pages = "".join(p.read_text() for n in names
+                        if (p := ROOT / "man" / f"kistl-{'-'.join(n)}.1.scd").exists())
+        if path[-1] == "create":
+            pages += (ROOT / "man/kistl-run.1.scd").read_text()
+        assert pages, path
+        for option in re.findall(r"^ +(?:-\w, )?--([a-z0-9-]+)", text, re.M):
+            if f"*--{option}*" not in pages:
+                missing.append((path, option))
+    assert not missing
+
+
+def test_bash_completion(server, kistl):
+    server.on("GET", "/containers/json", Reply(200, [{"Names": ["/web"]}, {"Names": ["/db"]}]))
+    script = f"""
+        kistl() {{ {KISTL} "$@"; }}
+        source {ROOT}/completions/kistl.bash
+        COMP_WORDS=(kistl stop w) COMP_CWORD=2
+        compopt() {{ :; }}
+        _kistl
+        echo "${{COMPREPLY[@]}}"
+    """
+    r = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=kistl.env)
+    assert r.stdout == "web\n", r.stderr
