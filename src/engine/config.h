@@ -3,8 +3,7 @@
 /*
  * What a container is asked to be: the one form that the API front ends translate into and spec.c
  * makes an OCI runtime spec from. Plain data with a JSON table (config.c), because it is stored
- * with
- * the container's record. Sizes in bytes, times in ns unless named otherwise.
+ * with the container's record. Sizes in bytes, times in ns unless named otherwise.
  */
 
 #include "base/json.h"
@@ -138,9 +137,8 @@ struct json *container_config_to_json(const struct container_config *c);
 int container_config_from_json(const struct json *j, struct container_config *ret,
 			       struct error *err);
 /* Entrypoint, cmd, env, user, workdir, labels, volumes, stop signal, health check of the image
- * where
- * the user said nothing. `entrypoint`/`cmd`: what the user gave (n == 0 and !set: nothing given).
- */
+ * where the user said nothing. `entrypoint`/`cmd`: what the user gave (n == 0 and !set: nothing
+ * given). / */
 int container_config_apply_image(struct container_config *c, const struct image_config *image,
 				 const struct strv *entrypoint, bool entrypoint_set,
 				 const struct strv *cmd, struct error *err);

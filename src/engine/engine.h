@@ -4,14 +4,11 @@
  * The engine: container lifecycle for every API front end. It owns the table of containers (served
  * from memory, truth in the store, in <state> and in the shims), networks, volumes and events.
  *
- * Calls block and run on pool threads unless marked "any thread, never blocks". One operation
- * lock per
- * container; the table's mutex is never held over I/O. `id` arguments take what a user may write:
- * full
- * id, unique prefix or name; NOT_FOUND "No such container: X". Results are copies that the caller
- * releases.
- * Codes: NOT_FOUND, ALREADY_EXISTS and ABORTED (conflict), FAILED_PRECONDITION (wrong state),
- * INVALID_ARGUMENT, and what lower layers say.
+ * Calls block and run on pool threads unless marked "any thread, never blocks". One operation lock
+ * per container; the table's mutex is never held over I/O. `id` arguments take what a user may
+ * write: full id, unique prefix or name; NOT_FOUND "No such container: X". Results are copies that
+ * the caller releases. Codes: NOT_FOUND, ALREADY_EXISTS and ABORTED (conflict),
+ * FAILED_PRECONDITION (wrong state), INVALID_ARGUMENT, and what lower layers say.
  */
 
 #include "engine/config.h"
@@ -57,8 +54,7 @@ struct jobs *engine_jobs(struct engine *e);
 struct loop *engine_loop(struct engine *e);
 const struct engine_config *engine_get_config(struct engine *e);
 /* True when nothing running needs the daemon (restart policies, health checks, auto-remove waits
- * count
- * as need). Loop thread, never blocks. */
+ * count as need). Loop thread, never blocks. */
 bool engine_idle(struct engine *e);
 
 enum container_status {
@@ -113,9 +109,8 @@ DEFINE_CLEANUP(struct container_view *, container_view_free)
 
 /* Takes over config's contents and extension on success. name NULL: a random one is made
  * ("brave_lamarr"). ABORTED: name in use, Docker's wording: Conflict. The container name "/x" is
- * already
- * in use by container "ID". You have to remove (or rename) that container to be able to reuse
- * that name. */
+ * already in use by container "ID". You have to remove (or rename) that container to be able to
+ * reuse that name. */
 int engine_create(struct engine *e, const char *ns, const char *name,
 		  struct container_config *config, struct json *extension, char ret_id[65],
 		  struct strv *ret_warnings, struct error *err);
@@ -152,8 +147,7 @@ struct wait_result {
 
 struct engine_wait; /* a continuation */
 /* fn runs once, on the loop, also when the container is gone (err set). Registered when this
- * returns.
- * Cancel on the loop; NULL and already-called are fine. */
+ * returns. Cancel on the loop; NULL and already-called are fine. */
 int engine_wait(struct engine *e, const char *ns, const char *id, enum wait_condition condition,
 		void (*fn)(const struct wait_result *r, const struct error *err, void *arg),
 		void *arg, struct engine_wait **ret, struct error *err);
@@ -169,20 +163,17 @@ struct attach_options {
 int engine_attach_check(struct engine *e, const char *ns, const char *id, bool *ret_tty,
 			struct error *err);
 /* A client that has been answered is on its way: engine_start() waits for it (two seconds at
- * most), so
- * that it sees the first byte. Announce before the answer; settle when engine_attach() has
- * returned or
- * will not be called. id: the full one. Any thread, never block. */
+ * most), so that it sees the first byte. Announce before the answer; settle when engine_attach()
+ * has returned or will not be called. id: the full one. Any thread, never block. */
 void engine_attach_announce(struct engine *e, const char *ns, const char *id);
 void engine_attach_settle(struct engine *e, const char *ns, const char *id);
-/* Hands client_fd (taken in any case) to the shim, which serves it; the daemon is out of the way.
- */
+/* Hands client_fd (taken in any case) to the shim, which serves it; the daemon is out of the
+ * way. / */
 int engine_attach(struct engine *e, const char *ns, const char *id, const struct attach_options *o,
 		  int client_fd, struct error *err);
 
 /* Logs. A reader yields lines in order over rotated files; follow: `fn` on the loop when there
- * may be more
- * or the container has ended. */
+ * may be more or the container has ended. */
 struct log_reader;
 
 struct log_options {

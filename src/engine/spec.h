@@ -1,8 +1,8 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one place where an OCI runtime spec is made (runtime-spec 1.1), with Docker's defaults.
- * Any thread; touches the rootfs only through the given descriptor.
+ * The one place where an OCI runtime spec is made (runtime-spec 1.1), with Docker's defaults. Any
+ * thread; touches the rootfs only through the given descriptor.
  */
 
 #include "base/error.h"

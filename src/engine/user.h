@@ -18,9 +18,8 @@ struct user_ids {
 
 void user_ids_done(struct user_ids *u);
 /* spec: "", "uid", "user", "uid:gid", "user:group" ...; passwd and group texts may be NULL.
- * Numbers 0 to 2^31-1.
- * INVALID_ARGUMENT with Docker's words ("unable to find user x: no matching entries in passwd
- * file"). */
+ * Numbers 0 to 2^31-1. INVALID_ARGUMENT with Docker's words ("unable to find user x: no matching
+ * entries in passwd file"). */
 int user_resolve_text(const char *spec, const char *passwd, const char *group,
 		      const char *const *group_add, size_t n_group_add, struct user_ids *ret,
 		      struct error *err);

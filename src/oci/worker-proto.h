@@ -5,40 +5,35 @@
  * What kistld and its kistl-image workers say to each other.
  *
  * A SOCK_SEQPACKET socket pair, descriptor 3 in the worker. Each packet is one JSON object of at
- * most
- * WORKER_MESSAGE_MAX bytes, with at most WORKER_FDS_MAX descriptors (SCM_RIGHTS), whose meaning
- * goes by
- * their order. Documents larger than a packet travel as sealed memfds. The worker trusts the
- * daemon;
- * the daemon checks everything that a worker says. kistl-image has no other input: no
- * configuration,
- * no environment, and it ends with its socket (the peer's death is its cancellation).
+ * most WORKER_MESSAGE_MAX bytes, with at most WORKER_FDS_MAX descriptors (SCM_RIGHTS), whose
+ * meaning goes by their order. Documents larger than a packet travel as sealed memfds. The worker
+ * trusts the daemon; the daemon checks everything that a worker says. kistl-image has no other
+ * input: no configuration, no environment, and it ends with its socket (the peer's death is its
+ * cancellation).
  *
  * Daemon to worker: {"op": ...}; worker to daemon: {"event": ...}. Every worker ends with exactly
- * one
- * {"event":"done"} or {"event":"error","code":N,"sys":N,"message":"..."} (codes: enum error_code).
- * {"event":"progress","n":I,"current":BYTES,"total":BYTES} at most every 100 ms for each n.
+ * one {"event":"done"} or {"event":"error","code":N,"sys":N,"message":"..."} (codes: enum
+ * error_code). {"event":"progress","n":I,"current":BYTES,"total":BYTES} comes at most every 100 ms
+ * for each n.
  *
  * kistl-image fetch      (registry client: network, no file system, no privileges)
  *   < {"op":"pull","ref","platform","endpoints":[ENDPOINT...],"parallel":N,"stall_timeout_ms":N,
- *      "proxy":{"http":URL,"https":URL,"no":LIST}}        the last two may be absent, here and
- *      below
+ *      "proxy":{"http":URL,"https":URL,"no":LIST}}   the last two may be absent, here and below
  *   > {"event":"resolved","descriptor":D,"host":"..."}
  *   > {"event":"document","kind":"index|manifest|config","descriptor":D}  [memfd]
  *   > {"event":"layer","n":I,"descriptor":D,"diff_id":"sha256:..."}  for each, then
- *       {"event":"layers","count":N}
+ *     {"event":"layers","count":N}
  *   < {"op":"layer","n":I,"action":"skip"}
  *   < {"op":"layer","n":I,"action":"fetch","size":BYTES}
- *       [ingest data file, unpack pipe (optional)]
- *       `size` bytes are there from an earlier try: the worker hashes them (and feeds them to the
- *       pipe), then asks for the rest by Range. A pipe whose reader left is no error of the fetch.
+ *     [ingest data file, unpack pipe (optional)]
+ *     `size` bytes are there from an earlier try: the worker hashes them (and feeds them to the
+ *     pipe), then asks for the rest by Range. A pipe whose reader left is no error of the fetch.
  *   > {"event":"fetched","n":I,"size":BYTES}     digest verified, file complete (not synced)
  *   > {"event":"retry","n":I,"delay_ms":N,"message":"..."}   shown to the user
  * kistl-image push
  *   < {"op":"push","ref","endpoints":[...],"parallel":N}
  *   < {"op":"blob","n":I,"descriptor":D,"mount_from":["repo"...]}  [blob file]   any number
- *   < {"op":"manifest","n":I,"descriptor":D}  [file]   children before parents; the last one gets
- *       the tag
+ *   < {"op":"manifest","n":I,"descriptor":D}  [file]   children first; the last one gets the tag
  *   < {"op":"end"}
  *   > {"event":"pushed","n":I,"how":"exists|mounted|uploaded"}
  * kistl-image login
@@ -46,22 +41,21 @@
  *   > {"event":"token","identity_token":""}   then done
  * kistl-image unpack     (one layer: only its directory, no network)
  *   < {"op":"unpack","media_type","diff_id","whiteouts":"overlay|delete","max_bytes","max_entries"}
- *       [input: pipe or file, layer directory, lower root (optional: O_PATH of the mounted
- *       parents)]
+ *     [input: pipe or file, layer directory, lower root (optional: O_PATH of the mounted parents)]
  *   > {"event":"implied","paths":[...]}   any number
- *       directories that the layer needs but does not describe, made 0755 root:root; "." is the
- *       layer's
- *       root. Names that are not UTF-8 come in "paths64":[base64...] of the same packet.
- *   > {"event":"unpacked","diff_id":"sha256:...","bytes":N,"entries":N}   bytes: data of regular
- *       files
- *       FAILED_PRECONDITION with message "needs parent": a hard link into a lower layer and no
- *       lower root.
+ *     directories that the layer needs but does not describe, made 0755 root:root; "." is the
+ *     layer's root. Names that are not UTF-8 come in "paths64":[base64...] of the same packet.
+ *   > {"event":"unpacked","diff_id":"sha256:...","bytes":N,"entries":N}   bytes of regular files
+ *     FAILED_PRECONDITION with message "needs parent": a hard link into a lower layer and no lower
+ *     root.
  * kistl-image load       (docker-archive or OCI layout tar, perhaps compressed)
  *   < {"op":"load","platform":""}  [input, staging directory]
  *   > {"event":"blob","descriptor":D}  [O_TMPFILE file in staging, complete and hashed]
  *   > {"event":"image","names":["docker.io/library/x:tag"...],"descriptor":D}   after its blobs
- * kistl-image save       < {"op":"save"} [output]  < {"op":"file","path","size"} [file] ...  <
- * {"op":"end"}
+ * kistl-image save
+ *   < {"op":"save"}  [output]
+ *   < {"op":"file","path","size"}  [file]   any number
+ *   < {"op":"end"}
  *
  * ENDPOINT: {"url":"https://host:port/v2","host":"host:port","namespace":"docker.io",
  *   "capabilities":["pull","resolve","push"],"skip_verify":bool,"ca":"PEM...","client_cert":"PEM",

@@ -29,8 +29,7 @@ int content_read(const struct store_ctx *c, const char *digest, struct buf *out,
 int content_put(const struct store_ctx *c, const char *digest, const void *p, size_t n,
 		const struct kvs *labels, struct error *err);
 /* The same for a nameless file (O_TMPFILE) made in content_staging_fd(); it is synced here.
- * `verified`:
- * its bytes are known to have this digest. */
+ * `verified`: its bytes are known to have this digest. */
 int content_adopt_file(const struct store_ctx *c, int fd, const char *digest, int64_t size,
 		       bool verified, const struct kvs *labels, struct error *err);
 /* A directory on the store's file system, to be passed to a worker. */
@@ -44,8 +43,8 @@ int content_walk(const struct store_ctx *c, int (*fn)(const struct content_info 
 		 void *arg, struct error *err);
 
 /*
- * Ingests: one writer per (namespace, ref), data kept for resume until commit, abort or expiry
- * (24 h, unless leased).
+ * Ingests: one writer per (namespace, ref), data kept for resume until commit, abort or expiry (24
+ * h, unless leased).
  */
 struct ingest;
 
@@ -58,9 +57,9 @@ struct ingest_status {
 
 void ingest_status_done(struct ingest_status *s);
 
-/* UNAVAILABLE while another writer has it; ALREADY_EXISTS when `expected` (may be NULL) is already
- * content of this namespace (it joins the lease). Content that only another namespace has is
- * shared: ALREADY_EXISTS too, after the record has been made. */
+/* UNAVAILABLE while another writer has it; ALREADY_EXISTS when `expected` (may be NULL) is
+ * already content of this namespace (it joins the lease). Content that only another namespace
+ * has is shared: ALREADY_EXISTS too, after the record has been made. */
 int ingest_open(const struct store_ctx *c, const char *ref, int64_t total, const char *expected,
 		struct ingest **ret, struct error *err);
 /* The data file, open read-write (no O_APPEND); may be passed to a worker. Borrowed. */
