@@ -132,7 +132,7 @@ void hosts_default(const char *domain, const struct strv *insecure, struct regis
 {
 	const char *host = str_equal(domain, "docker.io") ? "registry-1.docker.io" : domain;
 	const char *port;
-	autofree char *name = split_host(host, &port);
+	autofree char *name UNUSED = split_host(host, &port);
 
 	if (is_loopback(host) && !str_equal(port, "443")) {
 		add_url(ret, "http", host, false);
@@ -299,7 +299,7 @@ static void add_tls_first(struct registry_hosts *hosts)
 	struct registry_host *plain = &hosts->v[hosts->n - 1];
 	struct registry_host copy = { .can = plain->can, .skip_verify = plain->skip_verify };
 	const char *port;
-	autofree char *name = split_host(plain->host, &port);
+	autofree char *name UNUSED = split_host(plain->host, &port);
 
 	if (!str_has_prefix(plain->url, "http://") || !port || str_equal(port, "80") ||
 	    !(plain->ca.n || plain->client_cert || plain->skip_verify))

@@ -27,7 +27,7 @@ bool retry_wanted(int rc, const struct http_response *r, bool reached)
 
 int64_t retry_delay_ms(unsigned n, const struct http_response *r)
 {
-	int64_t base = r->status == 429 ? 1000 : 250;
+	int64_t base = r->status == 429 ? 500 : 250;
 	unsigned doublings = MIN(n - 1, 10u);
 	int64_t delay = MIN(base << doublings, (int64_t)DELAY_MAX_MS);
 	const char *after = http_header(r, "retry-after");

@@ -148,8 +148,9 @@ class Tool:
         self.root, self.env = root, env
 
     def start(self, *args, **more):
+        sanitizers = {k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}
         return subprocess.Popen([TOOL, self.root, WORKER, *map(str, args)], stdout=subprocess.PIPE,
-                                env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **self.env}, **more)
+                                env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **sanitizers, **self.env}, **more)
 
     def __call__(self, *args):
         process = self.start(*args)
