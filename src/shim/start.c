@@ -104,11 +104,24 @@ static int listen_or_find(const char *path, int *ret_fd, struct error *err)
 	return 0;
 }
 
+/*
+ * containerd before 1.7 reads nothing but an address. Every containerd sets GOMAXPROCS for its
+ * shims, and newer ones MAX_SHIM_VERSION too.
+ */
+static bool daemon_is_old(void)
+{
+	return getenv("GOMAXPROCS") && !getenv("MAX_SHIM_VERSION");
+}
+
 static void print_address(const char *path)
 {
 	autojson struct json *j = json_new_object();
 	autofree char *address = xasprintf("unix://%s", path);
 
+	if (daemon_is_old()) {
+		put(address, strlen(address));
+		return;
+	}
 	json_set_int(j, "version", 3);
 	json_set_string(j, "address", address);
 	json_set_string(j, "protocol", "ttrpc");

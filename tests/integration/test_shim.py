@@ -476,3 +476,16 @@ def test_delete_of_what_was_never_started(shim):
     except RpcError as e:
         assert e.code == NOT_FOUND
     wait_gone(pid)
+
+
+def test_old_daemons_get_a_plain_address(base):
+    s = Shim(base, "c1", "crun").start()
+    try:
+        env = dict(os.environ, GOMAXPROCS="2")
+        env.pop("MAX_SHIM_VERSION", None)
+        r = subprocess.run([shimlib.SHIM, "-namespace", "test", "-id", "c1", "-address", s.address,
+                            "start"], cwd=s.bundle, env=env, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE)
+        assert r.stdout.decode() == "unix://" + s.socket
+    finally:
+        s.close()
