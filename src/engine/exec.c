@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define EXEC_FILE_MAX (4 << 20)
+#define EXIT_UNKNOWN 255
 
 void exec_view_done(struct exec_view *v)
 {
@@ -316,6 +317,27 @@ int engine_exec_start(struct engine *e, const char *exec_id, const struct attach
 	return 0;
 }
 
+/* A client whose stream has ended asks at once for the exit code; the shim knows it then, though
+ * its word of it may still be on the way. */
+static void view_state(struct exec *x, struct exec_view *ret)
+{
+	struct engine *e = x->container->e;
+	struct task_state state;
+
+	pthread_mutex_lock(&e->lock);
+	ret->running = x->running;
+	ret->started = x->started;
+	ret->exit_code = x->exit_code;
+	ret->pid = x->pid;
+	pthread_mutex_unlock(&e->lock);
+	CLEANUP(task_unrefp)
+	struct task *t = ret->running ? container_task(x->container, NULL) : NULL;
+	if (!t || task_state(t, x->id, &state, NULL) < 0 || state.status != TASK_STOPPED)
+		return;
+	ret->running = false;
+	ret->exit_code = (int)state.exit_status;
+}
+
 int engine_exec_inspect(struct engine *e, const char *exec_id, struct exec_view *ret,
 			struct error *err)
 {
@@ -340,12 +362,7 @@ int engine_exec_inspect(struct engine *e, const char *exec_id, struct exec_view 
 	};
 	strv_copy(&ret->config.args, &k->args);
 	strv_copy(&ret->config.env, &k->env);
-	pthread_mutex_lock(&e->lock);
-	ret->running = x->running;
-	ret->started = x->started;
-	ret->exit_code = x->exit_code;
-	ret->pid = x->pid;
-	pthread_mutex_unlock(&e->lock);
+	view_state(x, ret);
 	return 0;
 }
 
@@ -493,17 +510,19 @@ static void reconcile(struct exec *x, struct task *t)
 
 	if (x->ended)
 		return;
-	if (task_state(t, x->id, &state, NULL) < 0 || state.status == TASK_CREATED) {
-		if (x->started) {
-			x->ended = true;
-			x->exit_code = 255;
-		}
-		return;
+	bool known = task_state(t, x->id, &state, NULL) == 0 && state.status != TASK_CREATED;
+	pthread_mutex_lock(&x->container->e->lock);
+	if (known) {
+		x->started = true;
+		x->running = true;
+		x->pid = state.pid;
+	} else if (x->started) {
+		x->ended = true;
+		x->exit_code = EXIT_UNKNOWN;
 	}
-	x->started = true;
-	x->running = true;
-	x->pid = state.pid;
-	task_watch(t, x->id);
+	pthread_mutex_unlock(&x->container->e->lock);
+	if (known)
+		task_watch(t, x->id);
 }
 
 static bool exec_id_of(const char *file, char ret[65])

@@ -161,6 +161,8 @@ void container_note_end(struct container *c, int code, int64_t at)
 	c->s.pid = 0;
 	c->s.unsettled = true;
 	decide(c, at - c->s.started_at, /* booted */ false);
+	/* Who waits for the end need not wait for the clearing up: any further operation does. */
+	waits_fire(c, /* removed */ false);
 	pthread_cond_broadcast(&c->changed);
 }
 
@@ -179,8 +181,6 @@ void container_settle(struct container *c, bool booted)
 	c->s.unsettled = false;
 	bool restart = c->s.status == CONTAINER_RESTARTING;
 	bool remove = !restart && c->config.auto_remove && !c->keep;
-	if (!remove)
-		waits_fire(c, /* removed */ false);
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&e->lock);
 	if (remove) {

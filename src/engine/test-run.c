@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "base/time.h"
 #include "engine/internal.h"
 #include "store/snapshots.h"
@@ -384,16 +385,10 @@ static char *exec_output(const char *id, int *ret_code, ...)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	int r = engine_exec_start(engine, exec_id, &o, pair[1], 0, 0, ERR);
 	char *out = read_all(pair[0]);
-	do {
-		struct error err = ERROR_INIT;
-		assert_int_equal(engine_exec_inspect(engine, exec_id, &view, &err), 0);
-		*ret_code = view.exit_code;
-		bool running = view.running;
-		exec_view_done(&view);
-		if (!running)
-			break;
-		usleep(1000);
-	} while (1);
+	assert_ok(engine_exec_inspect(engine, exec_id, &view, ERR));
+	assert_false(view.running);
+	*ret_code = view.exit_code;
+	exec_view_done(&view);
 	if (r < 0 && *ret_code == 0)
 		*ret_code = -1;
 	return out;
@@ -411,7 +406,7 @@ static void test_exec(void **state UNUSED)
 	autofree char *out = exec_output(id, &code, "sh", "-c", "echo in; exit 4", NULL);
 	assert_string_equal(out, "in\n");
 	assert_int_equal(code, 4);
-	autofree char *none = exec_output(id, &code, "no-such-thing", NULL);
+	free(exec_output(id, &code, "no-such-thing", NULL));
 	assert_int_equal(code, 127);
 
 	struct container_stats stats;
@@ -467,7 +462,7 @@ static void test_bridge(void **state UNUSED)
 	configure(&k, "bridge", "sh", "-c", "ip addr show eth0; cat /etc/hosts", NULL);
 	autofree char *out = run(&k, "net", &code);
 	assert_int_equal(code, 0);
-	assert_non_null(strstr(out, "inet 172."));
+	assert_non_null(strstr(out, "inet "));
 	assert_ok(engine_remove(engine, NS, "net", false, false, ERR));
 }
 
@@ -611,6 +606,18 @@ static void test_nothing_left(void **state UNUSED)
 	assert_int_equal(count_entries("state/s"), 0);
 }
 
+/* Whatever failed: nothing stays on the machine. */
+static int remove_all(void **state UNUSED)
+{
+	struct container_views views;
+
+	engine_list(engine, NS, &views, NULL);
+	for (size_t i = 0; i < views.n; i++)
+		engine_remove(engine, NS, views.v[i]->id, true, true, NULL);
+	container_views_done(&views);
+	return 0;
+}
+
 static const struct CMUnitTest phase_one[] = {
 	cmocka_unit_test(test_output_and_exit_code),
 	cmocka_unit_test(test_start_again),
@@ -644,9 +651,9 @@ static void *phase_thread(void *arg)
 {
 	struct phase *p = arg;
 
-	p->failures = p->number == 1
-			      ? cmocka_run_group_tests_name("run", phase_one, NULL, NULL)
-			      : cmocka_run_group_tests_name("after restart", phase_two, NULL, NULL);
+	p->failures = p->number == 1 ? cmocka_run_group_tests_name("run", phase_one, NULL, NULL)
+				     : cmocka_run_group_tests_name("after restart", phase_two, NULL,
+								   remove_all);
 	loop_stop(p->loop);
 	return NULL;
 }
@@ -702,6 +709,18 @@ static int run_phase(int number)
 	return phase.failures;
 }
 
+static void remove_bridge(void)
+{
+	static const char *const argv[] = { "ip", "link", "delete", "ktest0", NULL };
+	const struct process_spec spec = { .path = "ip", .argv = (char *const *)argv };
+	struct buf out = BUF_INIT(4096), errout = BUF_INIT(4096);
+	int status;
+
+	process_run(&spec, NULL, 0, &out, &errout, 5000, &status, NULL);
+	buf_done(&out);
+	buf_done(&errout);
+}
+
 int main(int argc, char **argv)
 {
 	char template[] = "/tmp/test-engine-XXXXXX";
@@ -716,7 +735,7 @@ int main(int argc, char **argv)
 	int failures = run_phase(1);
 	usleep(500000); /* what ends alone does it now */
 	failures += run_phase(2);
-	if (failures == 0)
-		fs_remove_tree(AT_FDCWD, base_dir);
+	fs_remove_tree(AT_FDCWD, base_dir);
+	remove_bridge();
 	return failures > 0;
 }
