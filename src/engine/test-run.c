@@ -543,6 +543,49 @@ static void test_shim_killed(void **state UNUSED)
 	assert_ok(engine_remove(engine, NS, id, false, false, ERR));
 }
 
+/* One of several users at once; no cmocka in here, it belongs to one thread. */
+static void *busy_user(void *arg)
+{
+	const int number = *(int *)arg;
+
+	for (int i = 0; i < 4; i++) {
+		struct container_config k;
+		struct container_views views;
+		struct waiting w = WAITING_INIT;
+		struct error err = ERROR_INIT;
+		autofree char *name = xasprintf("busy-%d-%d", number, i);
+		char id[65];
+
+		configure(&k, "none", "sh", "-c", "echo $$; sleep 0.02", NULL);
+		k.auto_remove = i % 2;
+		assert(engine_create(engine, NS, name, &k, NULL, id, NULL, &err) == 0);
+		container_config_done(&k);
+		assert(engine_wait(engine, NS, id, WAIT_REMOVED, on_waited, &w, NULL, &err) == 0);
+		assert(engine_start(engine, NS, name, NULL, &err) == 0);
+		assert(engine_list(engine, NS, &views, &err) == 0);
+		container_views_done(&views);
+		/* Any of these may come too late, or while another is at it. */
+		engine_kill(engine, NS, id, SIGKILL, NULL);
+		engine_stop(engine, NS, id, 0, NULL, NULL, NULL);
+		engine_remove(engine, NS, id, true, true, NULL);
+		await(&w);
+	}
+	return NULL;
+}
+
+static void test_parallel(void **state UNUSED)
+{
+	pthread_t threads[6];
+	int numbers[ARRAY_SIZE(threads)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
+		numbers[i] = (int)i;
+		pthread_create(&threads[i], NULL, busy_user, &numbers[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+}
+
 static void leave_running(void **state UNUSED)
 {
 	struct container_config k;
@@ -631,6 +674,7 @@ static const struct CMUnitTest phase_one[] = {
 	cmocka_unit_test(test_restart_policy),
 	cmocka_unit_test(test_health),
 	cmocka_unit_test(test_shim_killed),
+	cmocka_unit_test(test_parallel),
 	cmocka_unit_test(leave_running),
 };
 
@@ -709,16 +753,23 @@ static int run_phase(int number)
 	return phase.failures;
 }
 
-static void remove_bridge(void)
+/* Interface and rules of the test's network. */
+static void remove_network(void)
 {
-	static const char *const argv[] = { "ip", "link", "delete", "ktest0", NULL };
-	const struct process_spec spec = { .path = "ip", .argv = (char *const *)argv };
-	struct buf out = BUF_INIT(4096), errout = BUF_INIT(4096);
-	int status;
+	static const char *const commands[][6] = {
+		{ "ip", "link", "delete", "ktest0" },
+		{ "nft", "delete", "table", "ip", "ktest0" },
+	};
 
-	process_run(&spec, NULL, 0, &out, &errout, 5000, &status, NULL);
-	buf_done(&out);
-	buf_done(&errout);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		const struct process_spec spec = { .path = commands[i][0],
+						   .argv = (char *const *)commands[i] };
+		autobuf struct buf out = BUF_INIT(4096);
+		autobuf struct buf errout = BUF_INIT(4096);
+		int status;
+
+		process_run(&spec, NULL, 0, &out, &errout, 5000, &status, NULL);
+	}
 }
 
 int main(int argc, char **argv)
@@ -736,6 +787,6 @@ int main(int argc, char **argv)
 	usleep(500000); /* what ends alone does it now */
 	failures += run_phase(2);
 	fs_remove_tree(AT_FDCWD, base_dir);
-	remove_bridge();
+	remove_network();
 	return failures > 0;
 }
