@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/time.h"
 #include "store/failpoint.h"
 #include "store/gc.h"
 #include "store/internal.h"
@@ -23,6 +24,23 @@ static const struct snapshotter_ops *const all_snapshotters[N_SNAPSHOTTERS] = {
 	&snapshotter_native,
 };
 
+/* A daemon that was killed while it started a process leaves the lock with that child for the
+ * moment until its exec; whoever comes right after it waits for that. */
+static int lock_root(struct store *s, struct error *err)
+{
+	const struct timespec pause = { .tv_nsec = 20 * NSEC_PER_MSEC };
+
+	for (int n = 0; flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0; n++) {
+		if (errno != EWOULDBLOCK)
+			return error_errno(err, errno, "lock '%s/lock'", s->root);
+		if (n == 50)
+			return error_set(err, ERROR_FAILED_PRECONDITION,
+					 "root '%s' is in use by another process", s->root);
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 static int open_root(struct store *s, const char *root, struct error *err)
 {
 	int r;
@@ -41,13 +59,7 @@ static int open_root(struct store *s, const char *root, struct error *err)
 	s->lock_fd = openat(s->root_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (s->lock_fd < 0)
 		return error_errno(err, errno, "open '%s/lock'", root);
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno == EWOULDBLOCK)
-			return error_set(err, ERROR_FAILED_PRECONDITION,
-					 "root '%s' is in use by another process", root);
-		return error_errno(err, errno, "lock '%s/lock'", root);
-	}
-	return 0;
+	return lock_root(s, err);
 }
 
 static int make_dirs(struct store *s, struct error *err)
