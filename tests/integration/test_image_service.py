@@ -293,7 +293,7 @@ def test_wrong_diff_id_leaves_nothing(tool, registry, tmp_path):
     with pytest.raises(ToolError, match="config says sha256:1111"):
         tool("pull", f"{registry}/test/bad:1")
     tool("gc")
-    assert tool.dump() == ({}, {}, {})
+    assert tool.dump()[:2] == ({}, {})  # what was being downloaded stays for another try
     assert tool("list") == []
 
 
