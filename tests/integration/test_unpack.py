@@ -32,11 +32,11 @@ def unpack(data, directory, *, whiteouts="overlay", diff_id="", lower=None, thro
             reader, writer = os.pipe()
 
             def feed():
-                with os.fdopen(writer, "wb") as f:
-                    try:
+                try:
+                    with os.fdopen(writer, "wb") as f:
                         f.write(data)
-                    except BrokenPipeError:
-                        pass
+                except BrokenPipeError:
+                    pass  # the worker has seen enough
             feeder = threading.Thread(target=feed)
             fds.append(reader)
         else:
