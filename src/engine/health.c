@@ -110,6 +110,7 @@ static void judge(struct health *h, bool good)
 	pthread_mutex_unlock(&c->e->lock);
 	if (str_equal(before, after))
 		return;
+	container_save(c);
 	autofree char *action = xasprintf("health_status: %s", after);
 	container_emit(c, action, NULL, NULL);
 }
@@ -288,12 +289,12 @@ void health_start(struct container *c, bool fresh)
 	b->h->container = container_ref(c);
 	b->h->spec = *spec;
 	b->h->spec.test = STRV_INIT;
-	if (fresh) {
-		pthread_mutex_lock(&c->e->lock);
+	pthread_mutex_lock(&c->e->lock);
+	if (fresh || str_empty(c->s.health)) {
 		str_replace(&c->s.health, "starting");
 		c->s.health_failures = 0;
-		pthread_mutex_unlock(&c->e->lock);
 	}
+	pthread_mutex_unlock(&c->e->lock);
 	loop_post(c->e->config.loop, begin, b);
 }
 
