@@ -414,8 +414,10 @@ int config_defaults(struct config *c, struct error *err)
 		c->worker = find_program("kistl-image", "worker");
 	if (!c->init)
 		c->init = find_program("kistl-init", "init");
-	if (!c->init)
-		c->init = process_find("tini", NULL);
+	/* Statically linked ones: a container's image need not have a C library. */
+	static const char *const inits[] = { "docker-init", "tini-static", "tini" };
+	for (size_t i = 0; i < ARRAY_SIZE(inits) && !c->init; i++)
+		c->init = process_find(inits[i], NULL);
 	if (c->default_runtime && !config_runtime_path(c, c->default_runtime))
 		return error_set(err, ERROR_INVALID_ARGUMENT, "unknown default runtime '%s'",
 				 c->default_runtime);

@@ -94,6 +94,10 @@ static int check_config(struct engine *e, const struct container_config *config,
 				 "invalid restart policy: unknown policy '%s'; use one of 'no', "
 				 "'always', 'on-failure', or 'unless-stopped'",
 				 config->restart_policy);
+	if (config->init && !e->config.init)
+		return error_set(
+			err, ERROR_FAILED_PRECONDITION,
+			"no init program (docker-init, tini) is installed on this machine");
 	if (config->auto_remove && policy != RESTART_NO)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "can't create 'AutoRemove' container with restart policy");
