@@ -12,9 +12,13 @@
 
 #define LISTEN_FDS_START 3
 
+/* Out of the environment: an OCI runtime that inherits it lets a start wait for the container's own
+ * READY=1, which never comes. */
+static char *notify_path;
+
 void notify_send(const char *state)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
+	const char *path = notify_path;
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	size_t len = path ? strlen(path) : 0;
 
@@ -56,6 +60,8 @@ int notify_listen_fds(int *ret_fds, int max, struct error *err)
 	bool ours = pid_text && n_text && parse_int64(pid_text, &pid) == 0 && pid == getpid() &&
 		    parse_int64(n_text, &n) == 0;
 
+	str_replace(&notify_path, getenv("NOTIFY_SOCKET"));
+	unsetenv("NOTIFY_SOCKET");
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");
