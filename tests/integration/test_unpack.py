@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices ne
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
-def unpack(data, directory, *, whiteouts="overlay", diff_id="", lower=None, through_pipe=False,
+def unpack(data, directory, *, whiteouts="overlay", diff_id="", lower=None,
            **limits):
     """data: bytes or a path. Returns the "unpacked" event, implied paths added."""
     directory.mkdir(exist_ok=True)
