@@ -108,7 +108,7 @@ static bool in_network(const struct address *a, const char *cidr)
 static bool is_loopback(const char *host)
 {
 	const char *port;
-	autofree char *name = split_host(host, &port);
+	autofree char *name UNUSED = split_host(host, &port);
 	struct address a = parse_address(name);
 
 	return str_equal(name, "localhost") || in_network(&a, "127.0.0.0/8") ||
@@ -118,7 +118,7 @@ static bool is_loopback(const char *host)
 bool hosts_insecure(const char *host, const struct strv *insecure)
 {
 	const char *port;
-	autofree char *name = split_host(host, &port);
+	autofree char *name UNUSED = split_host(host, &port);
 	struct address a = parse_address(name);
 
 	for (size_t i = 0; insecure && i < insecure->n; i++)
