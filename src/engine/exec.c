@@ -290,7 +290,8 @@ int exec_start(struct exec *x, const struct attach_options *o, int client_fd, st
 		return -1;
 	if (create_in_shim(x, t, o, client_fd, &why) < 0 || task_start(t, x->id, &pid, &why) < 0) {
 		note_failure(x, t, &why);
-		exec_save(x);
+		if (!x->hidden)
+			exec_save(x);
 		return error_move(err, &why);
 	}
 	/* Its end may have been told already. */
