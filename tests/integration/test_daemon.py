@@ -2,8 +2,10 @@
 """kistld as a process: start, protocols on one socket, activation, idle exit, instances, signals."""
 
 import http.client
+import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -402,3 +404,96 @@ def test_impossible_directories(tmp_path):
         timeout=TIMEOUT,
     )
     assert p.returncode == 1 and f"make directory '{blocker}/x'" in p.stderr
+
+
+MKIMAGE = os.path.join(os.path.dirname(__file__), "../../tools/mkimage")
+needs_containers = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("crun") or not os.path.exists(MKIMAGE), reason="needs root and crun"
+)
+
+
+def api(path, method, url, body=None, headers=None):
+    c = UnixHTTP(path)
+    try:
+        if isinstance(body, dict):
+            body, headers = json.dumps(body), {"Content-Type": "application/json"}
+        c.request(method, url, body, headers or {})
+        r = c.getresponse()
+        text = r.read()
+        assert r.status < 300, (url, r.status, text)
+        return json.loads(text) if text.startswith((b"{", b"[")) and url != "/images/load" else text
+    finally:
+        c.close()
+
+
+def shims(directory):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                line = f.read()
+        except OSError:
+            continue
+        if b"kistl-shim" in line and directory.encode() in line:
+            found.append(int(pid))
+    return found
+
+
+def run_sleeper(d, tmp_path):
+    image = tmp_path / "image.tar"
+    make = ["/usr/bin/python3", MKIMAGE, "--busybox", "--name", "kistl/test:latest", "--output", image]
+    subprocess.run(make, check=True)
+    api(d.socket, "POST", "/images/load", image.read_bytes(), {"Content-Type": "application/x-tar"})
+    config = {"Image": "kistl/test", "Cmd": ["sleep", "600"], "HostConfig": {"NetworkMode": "none"}}
+    cid = api(d.socket, "POST", "/containers/create?name=sleeper", config)["Id"]
+    api(d.socket, "POST", f"/containers/{cid}/start")
+    return cid
+
+
+@needs_containers
+def test_containers_live_on_and_leave_nothing(start, tmp_path):
+    d = start("--idle-exit", "1")
+    cid = run_sleeper(d, tmp_path)
+    try:
+        pid = api(d.socket, "GET", f"/containers/{cid}/json")["State"]["Pid"]
+        assert d.process.wait(TIMEOUT) == 0  # nobody needs it for a sleeper
+        os.kill(pid, 0)
+        d = start()
+        state = api(d.socket, "GET", f"/containers/{cid}/json")["State"]
+        assert state["Running"] and state["Pid"] == pid
+        api(d.socket, "DELETE", f"/containers/{cid}?force=1")
+        # Their events are delivered at once, so nothing keeps them.
+        assert until(lambda: not shims(d.state), 3)
+    finally:
+        for shim in shims(str(tmp_path)):
+            os.kill(shim, signal.SIGKILL)
+
+
+@needs_containers
+def test_sigterm_with_endless_requests(start, tmp_path):
+    d = start()
+    cid = run_sleeper(d, tmp_path)
+    waiting = []
+    try:
+        for method, url in (
+            ("GET", "/events"),
+            ("POST", f"/containers/{cid}/wait"),
+            ("GET", f"/containers/{cid}/logs?follow=1&stdout=1"),
+        ):
+            c = UnixHTTP(d.socket)
+            c.request(method, url)
+            waiting.append(c)
+        assert ping(d.socket) == (200, b"OK")
+        time.sleep(0.3)
+        begin = time.monotonic()
+        d.process.send_signal(signal.SIGTERM)
+        assert d.process.wait(TIMEOUT) == 0, d.text()
+        assert time.monotonic() - begin < 3
+        for c in waiting:
+            c.close()
+        d = start()
+        api(d.socket, "DELETE", f"/containers/{cid}?force=1")
+        assert until(lambda: not shims(d.state), 3)
+    finally:
+        for shim in shims(str(tmp_path)):
+            os.kill(shim, signal.SIGKILL)
