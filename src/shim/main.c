@@ -20,6 +20,9 @@ int main(int argc, char **argv)
 	struct command c;
 
 	log_setup("kistl-shim", LOG_INFO, LOG_FORMAT_AUTO);
+	/* Whose daemon has not taken its own away: `crun start` would wait for the container's
+	 * word. */
+	unsetenv("NOTIFY_SOCKET");
 	if (command_parse(&c, argc, argv, &err) < 0) {
 		fprintf(stderr, "kistl-shim: %s\n", error_msg(&err));
 		return 1;
