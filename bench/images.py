@@ -14,6 +14,8 @@ from measure import Daemon, run
 SOURCES = ("/usr/lib", "/usr/bin", "/usr/include", "/usr/share")
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+"
+# No layer of one image may be one of the other when it has been unpacked: it would not be fetched.
+TIMES = {"gzip": 1700000000, "zstd": 1700000001}
 
 
 def choose(layers, layer_size):
@@ -56,7 +58,7 @@ def add_layer(layout, files, how):
     tar_path = os.path.join(layout, "layer.tar")
     run(["tar", "--create", "--file", tar_path, "--verbatim-files-from", "--files-from=/dev/stdin",
          "--absolute-names", "--transform=s,^/,,", "--sort=name", "--owner=0", "--group=0",
-         "--mtime=@1700000000"], stdin="\n".join(files))
+         f"--mtime=@{TIMES[how]}"], stdin="\n".join(files))
     with open(tar_path, "rb") as f:
         diff_id = "sha256:" + hashlib.file_digest(f, "sha256").hexdigest()
     packed = tar_path + ".z"
@@ -75,7 +77,7 @@ def add_layer(layout, files, how):
 def make_layout(layout, layers, layer_size, how):
     """An image in OCI layout; what an earlier run has made is taken again. Returns facts about it."""
     facts_path = os.path.join(layout, "facts.json")
-    recipe = [layers, layer_size, how, os.path.getmtime("/var/lib/dpkg/status")]
+    recipe = [layers, layer_size, how, TIMES[how], os.path.getmtime("/var/lib/dpkg/status")]
     if os.path.exists(facts_path):
         with open(facts_path) as f:
             facts = json.load(f)

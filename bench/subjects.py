@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 from measure import Daemon, Failed, du, run
 
@@ -233,7 +234,8 @@ class Kistl(Docker):
         argv = [self.binary("kistld"), "--root", self.path("root"), "--state", self.state("run"),
                 "--socket", sock, "--config", self.path("config.toml"), "--log-level", "warn"]
         open(self.path("config.toml"), "w").close()
-        self.daemon(self.corner.honest(argv), lambda: self.do(self.cli + ["version"]),
+        # Not before the socket is there: without one, kistl starts a daemon by itself.
+        self.daemon(self.corner.honest(argv), lambda: os.path.exists(sock) and self.do(self.cli + ["version"]),
                     pass_fds=(self.corner.honest_fd,))
 
     def daemon_pids(self):
@@ -241,6 +243,16 @@ class Kistl(Docker):
 
     def load(self, archive):
         self.do(self.cli + ["load", "-q", "-i", archive])
+
+    def forget(self, ref):
+        """Until the collector, which works beside, has taken the layers away."""
+        self.do(self.cli + ["rmi", "-f", ref])
+        end = time.monotonic() + 30
+        blobs = self.path("root/io.containerd.content.v1.content/blobs/sha256")
+        while sum(os.path.getsize(os.path.join(blobs, b)) for b in os.listdir(blobs)) > 2 << 20:
+            if time.monotonic() > end:
+                raise Failed("the collector has left the blobs of a removed image")
+            time.sleep(0.02)
 
     def installed(self):
         """Stripped, as packages have them; without crun, which a user of any runtime has."""
@@ -291,10 +303,11 @@ class Crun:
         spec["linux"].pop("cgroupsPath", None)
         for space in spec["linux"]["namespaces"]:
             space.pop("path", None)  # a network namespace of its own, as with --network none
-        for i, mount in enumerate(m for m in spec["mounts"] if m.get("source", "").startswith("/run/")):
-            copy = os.path.join(self.bundle, f"file{i}")  # hosts, resolv.conf, hostname
-            shutil.copy(mount["source"], copy)
-            mount["source"] = copy
+        for i, mount in enumerate(spec["mounts"]):
+            if os.path.isfile(mount.get("source", "")):  # hosts, resolv.conf, hostname
+                copy = os.path.join(self.bundle, f"file{i}")
+                shutil.copy(mount["source"], copy)
+                mount["source"] = copy
         spec.pop("hooks", None)
         with open(os.path.join(self.bundle, "config.json"), "w") as f:
             json.dump(spec, f)
