@@ -52,6 +52,7 @@ struct run {
 	struct strv digests; /* of deleted content records */
 	struct strv paths;   /* to be removed from disk */
 	struct gc_stats stats;
+	int64_t start, held; /* held: how long others may have had to wait for us, ns */
 };
 
 static void run_done(struct run *r)
@@ -231,22 +232,24 @@ static int run_all(struct run *r, struct error *err)
 	    run_sweep(r, err) < 0 || failpoint("store.gc.before-discard", err) < 0 ||
 	    run_discard(r, err) < 0 || run_ingests(r, err) < 0)
 		return -1;
+	/* Files go without any lock: their removal, which can take seconds, delays nobody. */
+	r->held = time_monotonic() - r->start;
 	run_remove(r);
 	return 0;
 }
 
 int gc_run(struct store *s, struct gc_stats *ret, struct error *err)
 {
-	CLEANUP(run_done) struct run run = { .s = s, .graph.now = time_realtime() };
-	int64_t start = time_monotonic();
+	CLEANUP(run_done)
+	struct run run = { .s = s, .graph.now = time_realtime(), .start = time_monotonic() };
 	int r;
 
 	pthread_mutex_lock(&s->gc_lock);
 	r = run_all(&run, err);
 	set_barrier(s, NULL);
-	run.stats.duration = time_monotonic() - start;
+	run.stats.duration = time_monotonic() - run.start;
 	if (r == 0)
-		reaper_collected(s, run.graph.next_expiry, run.stats.duration);
+		reaper_collected(s, run.graph.next_expiry, run.held);
 	pthread_mutex_unlock(&s->gc_lock);
 	if (r < 0)
 		return error_wrap(err, "garbage collection");
