@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * crun refuses hosts with hybrid cgroups (v1 controllers, and a cgroup2 tree in unified/ that has
- * controllers of its own). Within our namespace unified/ is therefore unmounted, and runtimes see
- * pure v1. The cgroup tree is made private first: otherwise the host would lose its mount.
+ * controllers of its own). Within our namespace a small tmpfs lies over unified/, and runtimes see
+ * pure v1. Unmounting it would not do: crun makes a directory for each container in whatever is at
+ * that place, and the host's own tmpfs beneath would keep it for ever. The cgroup tree is made
+ * private first: otherwise the mount would show on the host.
  */
 
 #include "shim/mountns.h"
@@ -37,8 +39,9 @@ static int hide_unified(struct error *err)
 		return 0;
 	if (mount(NULL, CGROUP_DIR, NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return error_errno(err, errno, "make '%s' private", CGROUP_DIR);
-	if (umount2(unified, MNT_DETACH) < 0)
-		return error_errno(err, errno, "unmount '%s'", unified);
+	if (mount("tmpfs", unified, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=1m") <
+	    0)
+		return error_errno(err, errno, "hide '%s'", unified);
 	return 0;
 }
 
