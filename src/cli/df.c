@@ -102,8 +102,8 @@ static struct json *make_row(const char *type, struct usage u)
 	struct json *row = json_new_object();
 	autofree char *count = xasprintf("%lld", (long long)u.count);
 	autofree char *active = xasprintf("%lld", (long long)u.active);
-	autofree char *size = format_size((double)u.size, 4);
-	autofree char *free_size = format_size((double)u.reclaimable, 4);
+	autofree char *size = human_size((double)u.size, 4);
+	autofree char *free_size = human_size((double)u.reclaimable, 4);
 	autofree char *reclaimable =
 		u.size > 0 && strcmp(type, "Build Cache") != 0
 			? xasprintf("%s (%lld%%)", free_size,
@@ -130,7 +130,7 @@ static void add_details(struct buf *out, const char *heading, const char *titles
 		const struct json *sized =
 			strcmp(size_of, "UsageData") == 0 ? json_get(item, "UsageData") : item;
 		int64_t bytes = json_get_int(sized, sized == item ? size_of : "Size", 0);
-		autofree char *size = format_size((double)MAX(bytes, (int64_t)0), 3);
+		autofree char *size = human_size((double)MAX(bytes, (int64_t)0), 3);
 
 		for (const char *const *m = members; *m; m++) {
 			const struct json *v = json_get(item, *m);

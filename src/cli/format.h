@@ -4,15 +4,10 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/human.h"
 #include "base/json.h"
 
-/* "1.23MB": decimal units, so many significant digits. */
-char *format_size(double bytes, int precision);
-/* "1.234MiB" */
-char *format_bytes(double bytes);
-/* "2 minutes", "About an hour", "3 weeks" */
-char *format_duration(int64_t seconds);
-/* The same since a unix time, with " ago". */
+/* human_duration() since a unix time, with " ago". */
 char *format_ago(int64_t unix_time);
 /* "2025-06-01 10:00:00 +0000 UTC", local time zone */
 char *format_time(int64_t unix_time);

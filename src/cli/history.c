@@ -45,7 +45,7 @@ static struct json *make_row(const struct json *layer)
 	autofree char *by = opts.no_trunc ? xstrdup(text(layer, "CreatedBy"))
 					  : format_ellipsis(text(layer, "CreatedBy"), 45);
 	autofree char *bytes =
-		opts.human ? format_size((double)size, 3) : xasprintf("%lld", (long long)size);
+		opts.human ? human_size((double)size, 3) : xasprintf("%lld", (long long)size);
 	autofree char *ago = format_ago(created);
 	char at[TIME_RFC3339_MAX];
 

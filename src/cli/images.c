@@ -42,7 +42,7 @@ static void set_count(struct json *row, const char *key, int64_t n)
 
 static void set_size(struct json *row, const char *key, int64_t n)
 {
-	autofree char *s = n < 0 ? xstrdup("N/A") : format_size((double)n, 3);
+	autofree char *s = n < 0 ? xstrdup("N/A") : human_size((double)n, 3);
 
 	json_set_string(row, key, s);
 }

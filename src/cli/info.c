@@ -79,7 +79,7 @@ static void print_line(const struct json *info, const struct line *l, struct buf
 		buf_printf(out, " %lld", (long long)json_int(v, 0));
 		break;
 	case BYTES:
-		bytes = format_bytes((double)json_int(v, 0));
+		bytes = human_bytes((double)json_int(v, 0));
 		buf_printf(out, " %s", bytes);
 		break;
 	case FLAG:

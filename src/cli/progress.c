@@ -30,13 +30,13 @@ void progress_bar(const struct json *detail, unsigned width, struct buf *out)
 
 	if (current <= 0 && total <= 0)
 		return;
-	now = str_empty(units) ? format_size((double)current, 4)
+	now = str_empty(units) ? human_size((double)current, 4)
 			       : xasprintf("%lld %s", (long long)current, units);
 	if (total <= 0) {
 		buf_printf(out, "%8s", now);
 		return;
 	}
-	all = str_empty(units) ? format_size((double)total, 4)
+	all = str_empty(units) ? human_size((double)total, 4)
 			       : xasprintf("%lld", (long long)total);
 	done = (int)((double)current / (double)total * 100) / 2;
 	done = MIN(done, BAR_WIDTH);

@@ -71,7 +71,7 @@ int prune_images(struct cli *cli, const struct strv *filters, bool all, struct e
 
 int prune_print_total(void)
 {
-	autofree char *size = format_size((double)reclaimed, 4);
+	autofree char *size = human_size((double)reclaimed, 4);
 
 	cli_print("Total reclaimed space: %s\n", size);
 	return 0;

@@ -92,9 +92,9 @@ static char *command_of(const struct json *c)
 
 static char *size_of(const struct json *c)
 {
-	autofree char *rw = format_size((double)json_get_int(c, "SizeRw", 0), 3);
+	autofree char *rw = human_size((double)json_get_int(c, "SizeRw", 0), 3);
 	int64_t root = json_get_int(c, "SizeRootFs", 0);
-	autofree char *all = format_size((double)root, 3);
+	autofree char *all = human_size((double)root, 3);
 
 	return root > 0 ? xasprintf("%s (virtual %s)", rw, all) : xstrdup(rw);
 }

@@ -132,7 +132,7 @@ static void set_block_io(struct json *row, const struct json *s)
 		else if (name && (*name == 'w' || *name == 'W'))
 			wr += v;
 	}
-	set_pair(row, "BlockIO", format_size(rd, 3), format_size(wr, 3));
+	set_pair(row, "BlockIO", human_size(rd, 3), human_size(wr, 3));
 }
 
 static void set_unknown(struct json *row)
@@ -169,9 +169,9 @@ static struct json *make_row(const struct stream *st)
 	pids = xasprintf(
 		"%llu", (unsigned long long)json_get_uint(json_get(s, "pids_stats"), "current", 0));
 	set_percent(row, "CPUPerc", cpu_percent(s));
-	set_pair(row, "MemUsage", format_bytes(used), format_bytes(limit));
+	set_pair(row, "MemUsage", human_bytes(used), human_bytes(limit));
 	set_percent(row, "MemPerc", limit > 0 ? used / limit * 100 : 0);
-	set_pair(row, "NetIO", format_size(sum.rx, 3), format_size(sum.tx, 3));
+	set_pair(row, "NetIO", human_size(sum.rx, 3), human_size(sum.tx, 3));
 	set_block_io(row, s);
 	json_set_string(row, "PIDs", pids);
 	return row;

@@ -21,22 +21,22 @@
 
 static void test_units(void **state)
 {
-	CHECK(format_size(0, 3), "0B");
-	CHECK(format_size(999, 3), "999B");
-	CHECK(format_size(4261574, 3), "4.26MB");
-	CHECK(format_size(1e21, 4), "1000EB");
-	CHECK(format_bytes(1536), "1.5KiB");
-	CHECK(format_duration(0), "Less than a second");
-	CHECK(format_duration(1), "1 second");
-	CHECK(format_duration(59), "59 seconds");
-	CHECK(format_duration(60), "About a minute");
-	CHECK(format_duration(150), "2 minutes");
-	CHECK(format_duration(3600), "About an hour");
-	CHECK(format_duration(3600 * 47), "47 hours");
-	CHECK(format_duration(3600 * 24 * 3), "3 days");
-	CHECK(format_duration(3600 * 24 * 20), "2 weeks");
-	CHECK(format_duration(3600 * 24 * 100), "3 months");
-	CHECK(format_duration(3600LL * 24 * 1000), "2 years");
+	CHECK(human_size(0, 3), "0B");
+	CHECK(human_size(999, 3), "999B");
+	CHECK(human_size(4261574, 3), "4.26MB");
+	CHECK(human_size(1e21, 4), "1000EB");
+	CHECK(human_bytes(1536), "1.5KiB");
+	CHECK(human_duration(0), "Less than a second");
+	CHECK(human_duration(1), "1 second");
+	CHECK(human_duration(59), "59 seconds");
+	CHECK(human_duration(60), "About a minute");
+	CHECK(human_duration(150), "2 minutes");
+	CHECK(human_duration(3600), "About an hour");
+	CHECK(human_duration(3600 * 47), "47 hours");
+	CHECK(human_duration(3600 * 24 * 3), "3 days");
+	CHECK(human_duration(3600 * 24 * 20), "2 weeks");
+	CHECK(human_duration(3600 * 24 * 100), "3 months");
+	CHECK(human_duration(3600LL * 24 * 1000), "2 years");
 }
 
 static void test_text(void **state)

@@ -54,7 +54,7 @@ static struct json *make_row(const struct json *v)
 	autobuf struct buf labels = BUF_INIT(BUF_NO_LIMIT);
 	struct json *row = json_new_object();
 	autofree char *size =
-		usage ? format_size((double)json_get_int(usage, "Size", 0), 4) : xstrdup("N/A");
+		usage ? human_size((double)json_get_int(usage, "Size", 0), 4) : xstrdup("N/A");
 	autofree char *links =
 		usage ? xasprintf("%lld", (long long)json_get_int(usage, "RefCount", 0))
 		      : xstrdup("N/A");

@@ -7,6 +7,7 @@
 
 #include "api/docker/internal.h"
 #include "base/fs.h"
+#include "base/human.h"
 #include "base/mem.h"
 #include "oci/digest.h"
 
@@ -53,23 +54,10 @@ static const char *const phase_texts[] = {
 	[PROGRESS_MOUNTED] = "Mounted",		 [PROGRESS_LAYER_EXISTS] = "Layer already exists",
 };
 
-static char *human_size(int64_t n)
-{
-	static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
-	double v = (double)n;
-	size_t u = 0;
-
-	while (v >= 1000 && u + 1 < ARRAY_SIZE(units)) {
-		v /= 1000;
-		u++;
-	}
-	return xasprintf("%.4g%s", v, units[u]);
-}
-
 /* The bar that old clients print verbatim. */
 static char *progress_bar(int64_t current, int64_t total)
 {
-	autofree char *now = human_size(current), *all = human_size(total);
+	autofree char *now = human_size((double)current, 4), *all = human_size((double)total, 4);
 	int filled = total > 0 ? (int)(MIN(current, total) * 50 / total) : 0;
 	char bar[51];
 

@@ -2,40 +2,11 @@
 /* A container as Docker's documents show it. */
 
 #include "api/docker/internal.h"
+#include "base/human.h"
 #include "base/mem.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* Go's units.HumanDuration. */
-static char *human_duration(int64_t ns)
-{
-	int64_t seconds = ns / NSEC_PER_SEC;
-	int64_t minutes = seconds / 60;
-	int64_t hours = (minutes + 30) / 60;
-
-	if (seconds < 1)
-		return xstrdup("Less than a second");
-	if (seconds == 1)
-		return xstrdup("1 second");
-	if (seconds < 60)
-		return xasprintf("%lld seconds", (long long)seconds);
-	if (minutes == 1)
-		return xstrdup("About a minute");
-	if (minutes < 60)
-		return xasprintf("%lld minutes", (long long)minutes);
-	if (hours == 1)
-		return xstrdup("About an hour");
-	if (hours < 48)
-		return xasprintf("%lld hours", (long long)hours);
-	if (hours < 24 * 7 * 2)
-		return xasprintf("%lld days", (long long)(hours / 24));
-	if (hours < 24 * 30 * 2)
-		return xasprintf("%lld weeks", (long long)(hours / 24 / 7));
-	if (hours < 24 * 365 * 2)
-		return xasprintf("%lld months", (long long)(hours / 24 / 30));
-	return xasprintf("%lld years", (long long)(hours / 24 / 365));
-}
 
 static bool is_running(const struct container_view *v)
 {
@@ -44,8 +15,8 @@ static bool is_running(const struct container_view *v)
 
 char *container_status_text(const struct container_view *v, int64_t now)
 {
-	autofree char *up = human_duration(now - v->started_at);
-	autofree char *ago = human_duration(now - v->finished_at);
+	autofree char *up = human_duration((now - v->started_at) / NSEC_PER_SEC);
+	autofree char *ago = human_duration((now - v->finished_at) / NSEC_PER_SEC);
 
 	switch (v->status) {
 	case CONTAINER_PAUSED:
