@@ -25,6 +25,8 @@
 #include <sys/socket.h>
 
 #define READ_SIZE (64 << 10)
+/* What is unread when the client has to wait, what has been read and not yet cut off, one piece. */
+#define STREAM_MAX (HTTP_BODY_QUEUE + HTTP_BODY_QUEUE / 2 + READ_SIZE + HTTP_HEAD_MAX)
 #define HEAD_TIMEOUT \
 	(60 * NSEC_PER_SEC) /* also of idle connections; Docker's client keeps them 30 s */
 #define CLOSE_TIMEOUT (5 * NSEC_PER_SEC)
@@ -333,7 +335,7 @@ static void conn_begin_body(struct http_conn *c)
 		conn_refuse(c, 413, "request body too large");
 		return;
 	}
-	r->body = BUF_INIT(stream ? HTTP_BODY_QUEUE + READ_SIZE + HTTP_HEAD_MAX : max);
+	r->body = BUF_INIT(stream ? STREAM_MAX : max);
 	if (r->head.expect_continue && c->body.state != HTTP_BODY_END) {
 		buf_puts(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
 		conn_write(c);

@@ -95,7 +95,10 @@ static int do_upload(struct http_request *r, struct error *err)
 		}
 		if (n == 0)
 			break;
+		bool pause = total < 256 << 10 && total + (size_t)n >= 256 << 10;
 		total += (size_t)n;
+		if (pause && http_query_bool(r, "pause", false))
+			sem_wait(&fixture.done);
 		if (http_query_bool(r, "early", false))
 			break;
 	}
@@ -519,6 +522,21 @@ static void test_streamed_body_has_back_pressure(void **state)
 	expect(fd, "GET /_ping HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 200", "\r\n\r\nOK");
 }
 
+/* What has been read stays in the buffer for a while, and must not count. */
+static void test_streamed_body_is_read_slowly(void **state)
+{
+	autoclose int fd = client();
+	size_t size = 4 << 20;
+
+	put(fd, "POST /upload?pause=1 HTTP/1.1\r\n" HOST "Content-Length: 4194304\r\n\r\n");
+	size_t sent = send_until_blocked(fd, size);
+	assert_in_range(sent, 1 << 20, 3 << 20);
+	sem_post(&fixture.done);
+	while (sent < size)
+		sent += send_until_blocked(fd, size - sent);
+	expect(fd, "", "HTTP/1.1 200", "\r\n\r\n4194304");
+}
+
 static void test_streamed_chunked_body(void **state)
 {
 	autoclose int fd = client();
@@ -705,6 +723,7 @@ int main(void)
 		TEST(test_big_headers),
 		TEST(test_streamed_body_has_back_pressure),
 		TEST(test_streamed_chunked_body),
+		TEST(test_streamed_body_is_read_slowly),
 		TEST(test_upload_is_cut),
 		TEST(test_stream_has_back_pressure),
 		TEST(test_pump_on_loop),
