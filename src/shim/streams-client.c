@@ -23,7 +23,8 @@ void client_drop(struct client *c)
 	else
 		streams_n_lingering--;
 	/* Others may hold the socket too: the client shall see the end now. */
-	shutdown(writer_fd(c->writer), SHUT_RDWR);
+	if (!c->never_served)
+		shutdown(writer_fd(c->writer), SHUT_RDWR);
 	writer_free(c->writer);
 	free(c);
 	if (s)
@@ -128,6 +129,7 @@ static const struct writer_ops client_ops = {
 void client_finish(struct client *c)
 {
 	list_remove(&c->node);
+	c->never_served = !c->owner->running;
 	c->owner = NULL;
 	streams_n_lingering++;
 	client_update_reading(c);

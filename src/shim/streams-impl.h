@@ -26,6 +26,7 @@ struct client {
 	struct writer *writer;
 	bool want_in, want_out, want_err, mux;
 	bool at_eof;
+	bool never_served; /* its process did not start: who gave us the socket has more to say */
 	struct detach_matcher detach;
 };
 
