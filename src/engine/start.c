@@ -160,7 +160,7 @@ static int write_file(struct starting *s, const char *name, const char *text, ch
 	return 0;
 }
 
-/* A container in another's network has that one's files. */
+/* A container in another's network has that one's files, and its name. */
 static bool borrow_files(struct starting *s)
 {
 	const char *mode = s->c->config.network_mode;
@@ -175,6 +175,9 @@ static bool borrow_files(struct starting *s)
 	s->hosts_path = path_join(other->dir, "hosts", NULL);
 	s->resolv_conf_path = path_join(other->dir, "resolv.conf", NULL);
 	s->hostname_path = path_join(other->dir, "hostname", NULL);
+	pthread_mutex_lock(&s->c->e->lock);
+	str_replace(&s->c->config.hostname, other->config.hostname);
+	pthread_mutex_unlock(&s->c->e->lock);
 	return true;
 }
 
@@ -319,7 +322,8 @@ static void commit(struct starting *s)
 	container_emit(c, "start", NULL, NULL);
 }
 
-/* Docker's clients turn these words into the exit codes 127 and 126. */
+/* Docker's clients turn these words into the exit codes 127 and 126. What the runtime did not say
+ * is not about the program. */
 static void add_known_words(const struct container *c, struct error *err)
 {
 	static const char *const words[] = { "permission denied",
@@ -327,6 +331,8 @@ static void add_known_words(const struct container *c, struct error *err)
 	int code = start_failure_code(error_msg(err));
 	const char *text = code == 127 ? words[1] : words[0];
 
+	if (!strstr(error_msg(err), "OCI runtime"))
+		return;
 	if (code != 128 && !strstr(error_msg(err), text) && c->config.args.n > 0)
 		error_set(err, err->code, "%s: exec: \"%s\": %s", error_msg(err),
 			  c->config.args.v[0], text);
