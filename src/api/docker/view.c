@@ -208,12 +208,54 @@ static struct json *config_document(const struct container_view *v)
 	return j;
 }
 
+/* What the client asked for at the creation, with what has been updated since. */
+static struct json *host_document(const struct container_view *v)
+{
+#define R(member) offsetof(struct resources, member)
+	static const struct {
+		const char *name;
+		size_t offset;
+	} numbers[] = {
+		{ "Memory", R(memory) },
+		{ "MemoryReservation", R(memory_reservation) },
+		{ "MemorySwap", R(memory_swap) },
+		{ "NanoCpus", R(nano_cpus) },
+		{ "CpuShares", R(cpu_shares) },
+		{ "CpuPeriod", R(cpu_period) },
+		{ "CpuQuota", R(cpu_quota) },
+		{ "CpuRealtimePeriod", R(cpu_rt_period) },
+		{ "CpuRealtimeRuntime", R(cpu_rt_runtime) },
+		{ "PidsLimit", R(pids_limit) },
+		{ "BlkioWeight", R(blkio_weight) },
+	};
+#undef R
+	const struct resources *r = &v->config.resources;
+	struct json *j = json_copy(json_get(v->extension, "HostConfig"));
+	struct json *policy = json_new_object();
+
+	if (!j)
+		j = json_new_object();
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		int64_t value = *(const int64_t *)((const char *)r + numbers[i].offset);
+
+		if (value != 0)
+			json_set_int(j, numbers[i].name, value);
+	}
+	if (!str_empty(r->cpuset_cpus))
+		json_set_string(j, "CpusetCpus", r->cpuset_cpus);
+	if (!str_empty(r->cpuset_mems))
+		json_set_string(j, "CpusetMems", r->cpuset_mems);
+	json_set_string(policy, "Name", v->config.restart_policy ? v->config.restart_policy : "no");
+	json_set_int(policy, "MaximumRetryCount", v->config.restart_max_retries);
+	json_set(j, "RestartPolicy", policy);
+	return j;
+}
+
 struct json *container_inspect_document(const struct docker_api *d, const struct container_view *v)
 {
 	struct json *j = json_new_object();
 	struct json *driver = json_new_object();
 	autofree char *name = xasprintf("/%s", v->name);
-	struct json *host = json_copy(json_get(v->extension, "HostConfig"));
 
 	json_set_string(j, "Id", v->id);
 	json_set_time(j, "Created", v->created_at);
@@ -233,7 +275,7 @@ struct json *container_inspect_document(const struct docker_api *d, const struct
 	json_set_string(j, "ProcessLabel", "");
 	json_set_string(j, "AppArmorProfile", "");
 	json_set(j, "ExecIDs", json_strv_or_null(&v->exec_ids));
-	json_set(j, "HostConfig", host ? host : json_new_object());
+	json_set(j, "HostConfig", host_document(v));
 	json_set_string(driver, "Name", v->snapshotter ? v->snapshotter : "overlayfs");
 	json_set(driver, "Data", NULL);
 	json_set(j, "GraphDriver", driver);
