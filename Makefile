@@ -21,7 +21,7 @@ TSAN = TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=1
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
-	@for p in $(PROGRAMS); do cp -pu $(BUILD)/$$p $(BUILD)/; done
+	@for p in $(PROGRAMS); do cp -pu --remove-destination $(BUILD)/$$p $(BUILD)/; done
 
 $(BUILD)/build.ninja:
 	meson setup $(BUILD) --buildtype=debugoptimized -Dwerror=true
