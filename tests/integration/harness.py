@@ -287,6 +287,8 @@ class Daemon:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TZ": "UTC", "LANG": "C.UTF-8"}
         self.client = Client([program("kistl")], {**environment, "KISTL_HOST": self.host,
                                                   "KISTL_ROOT": str(self.root), "KISTL_STATE": str(self.state)})
+        # With --host, nothing starts a daemon where none listens.
+        self.plain = Client([*self.client.argv, "--host", self.host], self.client.env)
         self.docker = Client([DOCKER], {**environment, "DOCKER_HOST": self.host})
         if start:
             self.start()
