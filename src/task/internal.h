@@ -70,6 +70,12 @@ void shim_kill(struct task *t);
 /* Loop thread. */
 void tasks_stop_reapers(struct tasks *m);
 
+/* warm.c: a runtime is about to write to cgroup.procs. Never blocks. */
+void tasks_warm(struct tasks *m);
+/* The cgroup.procs file of the process whose /proc/self/cgroup this is; NULL: none known. Sans-IO.
+ */
+char *warm_path(const char *membership);
+
 /* Connects on the loop; task_client() waits for it. */
 void task_open(struct task *t, int fd);
 /* Runs shim_delete() once, whoever comes first; the others wait. */

@@ -284,6 +284,7 @@ int task_prepare(struct tasks *m, const char *ns, const char *id, struct task **
 	CLEANUP(task_unrefp) struct task *t = task_new(m, ns, id);
 	autoclose int listener = -EBADF;
 
+	tasks_warm(m);
 	if (bundle_make(t, &listener, err) < 0)
 		return -1;
 	if (shim_start(t, listener, err) < 0) {
