@@ -190,7 +190,6 @@ static void give_back(struct container *c, struct container_config *config)
 {
 	*config = c->config;
 	c->config = (struct container_config){ 0 };
-	c->extension = NULL;
 }
 
 int engine_create(struct engine *e, const char *ns, const char *name,
@@ -206,7 +205,7 @@ int engine_create(struct engine *e, const char *ns, const char *name,
 	c->snapshotter = xstrdup(store_default_snapshotter(e->config.store));
 	c->created_at = time_realtime();
 	c->config = *config;
-	c->extension = extension;
+	c->extension = extension ? json_format(extension, /* pretty */ false) : NULL;
 	set_defaults(c);
 	if (take_name(c, name, err) < 0) {
 		give_back(c, config);
@@ -219,6 +218,7 @@ int engine_create(struct engine *e, const char *ns, const char *name,
 		return -1;
 	}
 	*config = (struct container_config){ 0 };
+	json_unref(extension);
 	add_warnings(e, &c->config, ret_warnings);
 	memcpy(ret_id, c->id, sizeof(c->id));
 	publish(c);

@@ -252,7 +252,7 @@ void container_unref(struct container *c)
 	free(c->snapshotter);
 	free(c->process);
 	container_config_done(&c->config);
-	json_unref(c->extension);
+	free(c->extension);
 	run_state_done(&c->s);
 	pthread_cond_destroy(&c->changed);
 	free(c);
@@ -462,11 +462,8 @@ int container_record_write(struct container *c, bool create, struct error *err)
 	};
 	kvs_copy(&r.labels, &c->config.labels);
 	kvs_set(&r.extensions, RECORD_ENGINE, text);
-	if (c->extension) {
-		autofree char *extension = json_format(c->extension, /* pretty */ false);
-
-		kvs_set(&r.extensions, RECORD_EXTENSION, extension);
-	}
+	if (c->extension)
+		kvs_set(&r.extensions, RECORD_EXTENSION, c->extension);
 	int ret = create ? container_record_create(&ctx, &r, err)
 			 : container_record_update(&ctx, &r, err);
 	kvs_done(&r.labels);

@@ -71,7 +71,8 @@ struct container {
 
 	char *name;
 	struct container_config config;
-	struct json *extension;
+	char *extension; /* the front end's document, as text: a tree of it takes ten times as much
+			  */
 	int64_t created_at;
 	char *snapshotter;
 	struct run_state s;

@@ -65,8 +65,10 @@ static int load_config(struct container *c, const struct container_record *r, st
 	c->created_at = json_get_int(doc, "createdAt", r->created_at);
 	c->snapshotter = xstrdup(r->snapshotter);
 	const char *extension = kvs_get(&r->extensions, RECORD_EXTENSION);
-	c->extension = parse_text(extension, err);
-	return extension && !c->extension ? -1 : 0;
+	autojson struct json *parsed = parse_text(extension, err);
+	if (parsed)
+		c->extension = xstrdup(extension);
+	return extension && !parsed ? -1 : 0;
 }
 
 static bool has_snapshot(struct container *c)

@@ -101,7 +101,8 @@ struct container_view *container_view_make(struct container *c)
 	LIST_FOREACH (x, &c->execs, struct exec, node)
 		if (!x->hidden && !x->ended)
 			strv_push(&v->exec_ids, x->id);
-	v->extension = c->extension ? json_copy(c->extension) : NULL;
+	if (c->extension)
+		v->extension = json_parse(c->extension, strlen(c->extension), SIZE_MAX, NULL);
 	return v;
 }
 
