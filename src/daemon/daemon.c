@@ -212,7 +212,7 @@ static int make_servers(struct daemon *d)
 		return -1;
 	d->health = grpc_health_new(d->grpc, d->loop);
 	d->ttrpc = ttrpc_server_new(d->loop);
-	ttrpc_server_add(d->ttrpc, services_shim_events());
+	ttrpc_server_add(d->ttrpc, services_shim_events(d->services));
 	return 0;
 }
 

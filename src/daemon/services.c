@@ -16,6 +16,7 @@ struct services {
 	struct engine *engine;
 	struct docker_api *docker;
 	struct runtime_entry *runtimes;
+	struct ttrpc_service shim_events;
 };
 
 static int find_programs(const struct config *c, struct error *err)
@@ -124,4 +125,10 @@ void services_stop(struct services *s)
 	store_close(s->store);
 	free(s->runtimes);
 	free(s);
+}
+
+const struct ttrpc_service *services_shim_events(struct services *s)
+{
+	shim_events_service(s->engine, &s->shim_events);
+	return &s->shim_events;
 }

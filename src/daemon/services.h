@@ -9,6 +9,7 @@
 #include "http/server.h"
 #include "rpc/ttrpc-server.h"
 
+struct engine;
 struct services;
 
 /* Blocks, for a pool thread while the loop runs: it recovers what an earlier daemon left. */
@@ -21,5 +22,8 @@ bool services_idle(struct services *s);
 /* With no request running any more; the loop stands. NULL is fine. */
 void services_stop(struct services *s);
 
-/* containerd's ttrpc event service, through which shims report. */
-const struct ttrpc_service *services_shim_events(void);
+/* containerd's ttrpc event service, through which shims report. Lives as long as s. */
+const struct ttrpc_service *services_shim_events(struct services *s);
+
+/* The same for an engine. */
+void shim_events_service(struct engine *e, struct ttrpc_service *ret);

@@ -237,6 +237,8 @@ struct container_stats {
 	bool has_network;
 };
 
+/* The kernel killed a process of the container for want of memory. Does not block. */
+void engine_note_oom(struct engine *e, const char *ns, const char *id);
 int engine_stats(struct engine *e, const char *ns, const char *id, struct container_stats *ret,
 		 struct error *err);
 /* ps(1) on the host limited to the container's processes: title columns and rows. */

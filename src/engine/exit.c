@@ -5,6 +5,7 @@
  * for just this (so a stop does not depend on a free thread).
  */
 
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/time.h"
@@ -12,6 +13,7 @@
 #include "engine/restart.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 static void finish_work(void *arg)
 {
@@ -47,12 +49,32 @@ void engine_on_exit(struct task *t, const struct task_exit *x, void *arg)
 	container_unref(c);
 }
 
-/* While the cgroup is still there: was it the kernel's doing? */
+/* Was it the kernel's doing? The shim leaves a mark; another's may not, but the cgroup is there. */
 static bool oom_killed(struct task *t, unsigned status)
 {
+	autofree char *mark = path_join(task_bundle(t), "oom", NULL);
 	struct task_stats stats;
 
+	if (access(mark, F_OK) == 0)
+		return true;
 	return status == 128 + SIGKILL && task_stats(t, &stats, NULL) == 0 && stats.oom_kills > 0;
+}
+
+void engine_note_oom(struct engine *e, const char *ns, const char *id)
+{
+	autofree char *key = table_key(ns, id);
+
+	if (e->closing)
+		return;
+	pthread_mutex_lock(&e->lock);
+	struct container *c = container_ref(map_get(&e->containers, key));
+	bool runs = c && c->task;
+	if (runs)
+		c->s.oom_killed = true;
+	pthread_mutex_unlock(&e->lock);
+	if (runs)
+		container_emit(c, "oom", NULL, NULL);
+	container_unref(c);
 }
 
 void network_emit(struct container *c, const struct endpoint *ep, const char *action)
@@ -114,12 +136,13 @@ void container_finish(struct container *c)
 	pthread_mutex_lock(&e->lock);
 	c->exited = false;
 	struct task *mine = TAKE_PTR(c->task);
-	c->s.oom_killed = oom;
+	bool oom_is_news = oom && !c->s.oom_killed;
+	c->s.oom_killed = c->s.oom_killed || oom;
 	container_note_end(c, (int)status, exited_at);
 	pthread_mutex_unlock(&e->lock);
 	/* First the fact, then the shim goes, which was the only other one to know it. */
 	container_save(c);
-	if (oom)
+	if (oom_is_news)
 		container_emit(c, "oom", NULL, NULL);
 	container_end_execs(c);
 	task_destroy(t);
