@@ -16,6 +16,7 @@
 #include "image/service.h"
 #include "loop/job.h"
 #include "network/network.h"
+#include "task/task.h"
 
 struct engine;
 
@@ -235,6 +236,9 @@ struct container_stats {
 	uint64_t net_rx_bytes, net_rx_packets, net_rx_errors, net_rx_dropped;
 	uint64_t net_tx_bytes, net_tx_packets, net_tx_errors, net_tx_dropped;
 	bool has_network;
+	/* Lines of memory.stat; none on v1. */
+	struct memory_detail memory_detail[MEMORY_DETAILS_MAX];
+	size_t n_memory_detail;
 };
 
 /* The kernel killed a process of the container for want of memory. Does not block. */

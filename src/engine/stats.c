@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Time of all CPUs together, idle too, as the first line of /proc/stat has it. */
@@ -52,6 +53,8 @@ static void from_task(const struct task_stats *t, struct container_stats *s)
 	s->pids_limit = t->pids_limit;
 	s->io_read = t->io_read;
 	s->io_write = t->io_write;
+	memcpy(s->memory_detail, t->memory_detail, sizeof(s->memory_detail));
+	s->n_memory_detail = t->n_memory_detail;
 }
 
 int engine_stats(struct engine *e, const char *ns, const char *id, struct container_stats *ret,

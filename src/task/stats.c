@@ -9,6 +9,7 @@
 #include "io.containerd.cgroups.v1.pb-c.h"
 #include "io.containerd.cgroups.v2.pb-c.h"
 
+#include <string.h>
 #include <strings.h>
 
 #define USEC 1000 /* ns */
@@ -52,6 +53,27 @@ static void from_v1(const Io__Containerd__Cgroups__V1__Metrics *m, struct task_s
 		s->oom_kills = m->memory_oom_control->oom_kill;
 }
 
+/* What is not of memory.stat has a name with one of these. */
+static bool is_detail(const ProtobufCFieldDescriptor *f)
+{
+	return f->type == PROTOBUF_C_TYPE_UINT64 && !strstr(f->name, "usage") &&
+	       !strstr(f->name, "limit");
+}
+
+static void memory_detail(const Io__Containerd__Cgroups__V2__MemoryStat *m, struct task_stats *s)
+{
+	const ProtobufCMessageDescriptor *d = m->base.descriptor;
+
+	for (unsigned i = 0; i < d->n_fields && s->n_memory_detail < MEMORY_DETAILS_MAX; i++) {
+		if (!is_detail(&d->fields[i]))
+			continue;
+		s->memory_detail[s->n_memory_detail++] = (struct memory_detail){
+			.name = d->fields[i].name,
+			.value = *(const uint64_t *)((const char *)m + d->fields[i].offset),
+		};
+	}
+}
+
 static void from_v2(const Io__Containerd__Cgroups__V2__Metrics *m, struct task_stats *s)
 {
 	if (m->cpu) {
@@ -69,6 +91,7 @@ static void from_v2(const Io__Containerd__Cgroups__V2__Metrics *m, struct task_s
 		s->memory_inactive_file = m->memory->inactive_file;
 		s->memory_cache = m->memory->file;
 		s->memory_rss = m->memory->anon;
+		memory_detail(m->memory, s);
 	}
 	if (m->pids) {
 		s->pids = m->pids->current;

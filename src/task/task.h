@@ -114,6 +114,14 @@ struct task_pids {
 void task_pids_done(struct task_pids *p);
 int task_pids(struct task *t, struct task_pids *ret, struct error *err);
 
+/* name is static. */
+struct memory_detail {
+	const char *name;
+	uint64_t value;
+};
+
+#define MEMORY_DETAILS_MAX 48
+
 struct task_stats {
 	uint64_t cpu_total, cpu_user, cpu_system; /* ns */
 	uint64_t throttling_periods, throttled_periods, throttled_time;
@@ -122,6 +130,9 @@ struct task_stats {
 	uint64_t pids, pids_limit;
 	uint64_t io_read, io_write; /* bytes */
 	uint64_t oom_kills;
+	/* What v2's memory.stat has, with its names. */
+	struct memory_detail memory_detail[MEMORY_DETAILS_MAX];
+	size_t n_memory_detail;
 };
 
 int task_stats(struct task *t, struct task_stats *ret, struct error *err);

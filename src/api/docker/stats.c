@@ -49,10 +49,15 @@ static struct json *memory_document(const struct container_stats *s)
 
 	if (s->memory_usage == 0 && s->memory_limit == 0)
 		return (json_unref(detail), j);
-	json_set_uint(detail, "inactive_file", s->memory_inactive_file);
-	json_set_uint(detail, "total_inactive_file", s->memory_inactive_file);
-	json_set_uint(detail, "cache", s->memory_cache);
-	json_set_uint(detail, "rss", s->memory_rss);
+	/* Clients tell v1 from v2 by the keys. */
+	for (size_t i = 0; i < s->n_memory_detail; i++)
+		json_set_uint(detail, s->memory_detail[i].name, s->memory_detail[i].value);
+	if (s->n_memory_detail == 0) {
+		json_set_uint(detail, "inactive_file", s->memory_inactive_file);
+		json_set_uint(detail, "total_inactive_file", s->memory_inactive_file);
+		json_set_uint(detail, "cache", s->memory_cache);
+		json_set_uint(detail, "rss", s->memory_rss);
+	}
 	json_set_uint(j, "usage", s->memory_usage);
 	if (s->memory_max)
 		json_set_uint(j, "max_usage", s->memory_max);
