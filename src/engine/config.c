@@ -207,6 +207,7 @@ static int apply_volumes(struct container_config *c, const struct strv *volumes,
 	return 0;
 }
 
+/* "KEY" alone, from the user, keeps the image's value out. */
 static void apply_env(struct container_config *c, const struct strv *env)
 {
 	for (size_t i = 0; i < env->n; i++) {
@@ -214,7 +215,7 @@ static void apply_env(struct container_config *c, const struct strv *env)
 		autofree char *key =
 			eq ? xstrndup(env->v[i], (size_t)(eq - env->v[i])) : xstrdup(env->v[i]);
 
-		if (!strv_env_get(&c->env, key))
+		if (!strv_env_get(&c->env, key) && !strv_contains(&c->env, key))
 			strv_push(&c->env, env->v[i]);
 	}
 }

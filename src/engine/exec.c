@@ -141,7 +141,8 @@ static void exec_emit(struct exec *x, const char *verb)
 	if (x->hidden)
 		return;
 	autofree char *args = strv_join(&x->config.args, " ");
-	autofree char *action = xasprintf("%s: %s", verb, args);
+	/* The space is Docker's too. */
+	autofree char *action = xasprintf("%s: %s%s", verb, args, x->config.args.n == 1 ? " " : "");
 	container_emit(x->container, action, "execID", x->id);
 }
 
@@ -259,11 +260,13 @@ static int create_in_shim(struct exec *x, struct task *t, const struct attach_op
 
 static void note_failure(struct exec *x, struct task *t, const struct error *err)
 {
+	int code = start_failure_code(error_msg(err));
+
 	task_delete(t, x->id, NULL, NULL);
 	pthread_mutex_lock(&x->container->e->lock);
 	x->ended = true;
 	x->running = false;
-	x->exit_code = start_failure_code(error_msg(err));
+	x->exit_code = code == 128 ? 126 : code; /* Docker's for execs */
 	pthread_mutex_unlock(&x->container->e->lock);
 }
 

@@ -88,6 +88,17 @@ static struct json *user_document(const struct user_ids *u)
 	return j;
 }
 
+/* A name without a value takes the variable away, as Docker has it. */
+static void apply_env(struct strv *env, const struct strv *over)
+{
+	for (size_t i = 0; i < over->n; i++) {
+		if (strchr(over->v[i], '='))
+			strv_env_set(env, over->v[i]);
+		else
+			strv_env_unset(env, over->v[i]);
+	}
+}
+
 /* Docker's order: the daemon's own variables, then the configuration's over them. */
 static void process_env(const struct container_config *c, const struct user_ids *user,
 			struct strv *ret)
@@ -97,10 +108,7 @@ static void process_env(const struct container_config *c, const struct user_ids 
 		strv_push_printf(ret, "HOSTNAME=%s", c->hostname);
 	if (c->tty)
 		strv_push(ret, "TERM=xterm");
-	for (size_t i = 0; i < c->env.n; i++) {
-		if (strchr(c->env.v[i], '='))
-			strv_env_set(ret, c->env.v[i]);
-	}
+	apply_env(ret, &c->env);
 	if (!strv_env_get(ret, "HOME")) {
 		const char *home = user->home ? user->home : "/";
 
@@ -192,8 +200,7 @@ int spec_build_exec(const struct spec_inputs *in, const struct json *spec,
 	json_set(process, "capabilities", caps_document(&caps, uid == 0));
 	if (exec->tty && !strv_env_get(&env, "TERM"))
 		strv_push(&env, "TERM=xterm");
-	for (size_t i = 0; i < exec->env.n; i++)
-		strv_env_set(&env, exec->env.v[i]);
+	apply_env(&env, &exec->env);
 	json_set(process, "args", json_new_strv(&exec->args));
 	json_set(process, "env", json_new_strv(&env));
 	json_set_bool(process, "terminal", exec->tty);
