@@ -36,7 +36,8 @@ hello:
 
 install: all
 	@meson configure $(BUILD) --prefix=$(PREFIX) >/dev/null
-	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+	@ninja -C $(BUILD) >/dev/null
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild --strip --quiet
 
 # Debian's clang with the address and undefined behaviour sanitizers; gcc builds everything else.
 build-asan/build.ninja:
