@@ -56,9 +56,13 @@ def add_bytes(layout, data, media_type):
 def add_layer(layout, files, how):
     """Descriptor and diff ID of the files as a layer."""
     tar_path = os.path.join(layout, "layer.tar")
-    run(["tar", "--create", "--file", tar_path, "--verbatim-files-from", "--files-from=/dev/stdin",
-         "--absolute-names", "--transform=s,^/,,", "--sort=name", "--owner=0", "--group=0",
-         f"--mtime=@{TIMES[how]}"], stdin="\n".join(files))
+    names = set(files)
+    for path in files:  # with their directories, as layers have them
+        while (path := os.path.dirname(path)) not in names and path != "/":
+            names.add(path)
+    run(["tar", "--create", "--file", tar_path, "--no-recursion", "--absolute-names", "--transform=s,^/,,", "--sort=name", "--owner=0", "--group=0",
+         f"--mtime=@{TIMES[how]}",
+         "--verbatim-files-from", "--files-from=/dev/stdin"], stdin="\n".join(sorted(names)))
     with open(tar_path, "rb") as f:
         diff_id = "sha256:" + hashlib.file_digest(f, "sha256").hexdigest()
     packed = tar_path + ".z"
@@ -77,7 +81,7 @@ def add_layer(layout, files, how):
 def make_layout(layout, layers, layer_size, how):
     """An image in OCI layout; what an earlier run has made is taken again. Returns facts about it."""
     facts_path = os.path.join(layout, "facts.json")
-    recipe = [layers, layer_size, how, TIMES[how], os.path.getmtime("/var/lib/dpkg/status")]
+    recipe = [2, layers, layer_size, how, TIMES[how], os.path.getmtime("/var/lib/dpkg/status")]
     if os.path.exists(facts_path):
         with open(facts_path) as f:
             facts = json.load(f)

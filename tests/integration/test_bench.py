@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bench/bench measures, tells about the bars, and leaves nothing behind."""
+
+import glob
+import json
+import os
+import pathlib
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = os.environ.get("KISTL_BUILD", str(ROOT / "build"))
+
+
+def bench(*args):
+    return subprocess.run([ROOT / "bench/bench", "--build", BUILD, "--quick", "--quiet", *args], capture_output=True,
+                          text=True, timeout=240)
+
+
+def mounts_and_devices():
+    with open("/proc/self/mountinfo") as f:
+        return {line.split()[4] for line in f if "kistl-bench" in line}, set(glob.glob("/var/tmp/kistl-bench.*"))
+
+
+def test_kistl_beside_crun(tmp_path):
+    before = mounts_and_devices()
+    r = bench("--peers", "", "--runs", "2", "--only", "run,exec,start,size", "--json", str(tmp_path / "out.json"))
+    assert r.returncode == 0, r.stderr
+    document = json.loads((tmp_path / "out.json").read_text())
+    tests = {(row["test"], row["subject"]) for row in document["results"]}
+    assert ("exec CONTAINER true", "crun") in tests and ("exec CONTAINER true", "kistl") in tests
+    assert all(row["median"] > 0 for row in document["results"])
+    assert {bar["name"] for bar in document["bars"]} == {"run --rm over crun run of the same bundle",
+                                                          "start of the command"}
+    assert "bar: start of the command: " in r.stdout
+    assert mounts_and_devices() == before
+
+
+def test_unknown_peer():
+    r = bench("--peers", "rkt")
+    assert r.returncode == 2 and "unknown peer 'rkt'" in r.stderr
