@@ -7,6 +7,7 @@
 #include "oci/digest.h"
 #include "store/containers.h"
 
+#include <net/if.h>
 #include <string.h>
 
 #define DEFAULT_STATE "/run/kistl"
@@ -193,13 +194,15 @@ int network_service_new(const struct network_service_config *config, struct netw
 	return 0;
 }
 
-/* An unused default bridge is not left behind: it comes back in a millisecond. */
+/* An unused default bridge is not left behind: it comes back in a millisecond. It may be one that
+ * an earlier daemon made. */
 void network_service_free(struct network_service *s)
 {
 	if (!s)
 		return;
 	LIST_FOREACH (n, &s->networks, struct network, node) {
-		if (n->ready && list_is_empty(&n->attachments) && str_equal(n->name, "bridge"))
+		if (list_is_empty(&n->attachments) && str_equal(n->name, "bridge") &&
+		    if_nametoindex(n->bridge) != 0)
 			bridge_remove(n, NULL);
 		network_free(n);
 	}
