@@ -132,17 +132,46 @@ static int recover_snapshotter(struct store *s, const struct db_tx *tx,
 	return 0;
 }
 
+static const char *snapshotter_rel(const struct store *s, const char *name)
+{
+	for (size_t i = 0; i < N_SNAPSHOTTERS; i++) {
+		if (str_equal(s->snapshotters[i].ops->name, name))
+			return s->snapshotters[i].rel;
+	}
+	return NULL;
+}
+
+#define ORPHANS                                           \
+	" FROM snapshots WHERE parent != 0 AND kind != ?" \
+	" AND parent NOT IN (SELECT id FROM snapshots)"
+
+static int remove_orphan_dirs(struct store *s, const struct db_tx *tx, struct error *err)
+{
+	autoquery struct db_query q = DB_QUERY_INIT;
+	int r;
+
+	if (db_query(tx, &q, err, "SELECT sn, CAST(id AS TEXT)" ORPHANS, "i",
+		     (int64_t)SNAPSHOT_ACTIVE) < 0)
+		return -1;
+	while ((r = db_step(&q, err)) > 0) {
+		const char *rel = snapshotter_rel(s, db_text(&q, 0));
+
+		if (rel)
+			reaper_remove(s, xasprintf("%s/%s", rel, db_text(&q, 1)));
+	}
+	return r;
+}
+
 /* What cannot be mounted any more goes, except a container's own layer: it holds somebody's data.
  */
-static int drop_orphans(const struct db_tx *tx, struct error *err)
+static int drop_orphans(struct store *s, const struct db_tx *tx, struct error *err)
 {
 	int n;
 
 	do {
-		n = db_exec(tx, err,
-			    "DELETE FROM snapshots WHERE parent != 0 AND kind != ?"
-			    " AND parent NOT IN (SELECT id FROM snapshots)",
-			    "i", (int64_t)SNAPSHOT_ACTIVE);
+		if (remove_orphan_dirs(s, tx, err) < 0)
+			return -1;
+		n = db_exec(tx, err, "DELETE" ORPHANS, "i", (int64_t)SNAPSHOT_ACTIVE);
 	} while (n > 0);
 	return n;
 }
@@ -171,7 +200,7 @@ static int recover_records(struct store *s, struct error *err)
 		if (recover_snapshotter(s, &tx, &s->snapshotters[i], err) < 0)
 			return -1;
 	}
-	if (drop_orphans(&tx, err) < 0)
+	if (drop_orphans(s, &tx, err) < 0)
 		return -1;
 	return db_commit(&tx, err);
 }
