@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "base/time.h"
 #include "oci/toml.h"
 
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 enum key_type {
 	KEY_STRING,
 	KEY_INT,
+	KEY_DURATION, /* "5m0s" */
 	KEY_STRINGS,
 	KEY_STRING_OR_STRINGS, /* containerd: directories separated by colons */
 	KEY_STRING_MAP,
@@ -23,6 +25,7 @@ enum key_type {
 static const char *const type_names[] = {
 	[KEY_STRING] = "a string",
 	[KEY_INT] = "a non-negative integer",
+	[KEY_DURATION] = "a duration, such as \"1m30s\"",
 	[KEY_STRINGS] = "an array of strings",
 	[KEY_STRING_OR_STRINGS] = "a string",
 	[KEY_STRING_MAP] = "a table of strings",
@@ -50,11 +53,13 @@ static const struct key keys[] = {
 	{ "debug/format", KEY_STRING, AT(log_format) },
 	{ CRI_2 "registry/config_path", KEY_STRING_OR_STRINGS, AT(hosts_dirs) },
 	{ CRI_2 "max_concurrent_downloads", KEY_INT, AT(max_downloads) },
+	{ CRI_2 "image_pull_progress_timeout", KEY_DURATION, AT(stall_timeout) },
 	{ CRI_2 "containerd/snapshotter", KEY_STRING, AT(snapshotter) },
 	{ CRI_2 "containerd/default_runtime_name", KEY_STRING, AT(default_runtime) },
 	{ CRI_2 "containerd/runtimes/*/options/BinaryName", KEY_RUNTIME, 0 },
 	{ CRI_IMAGES "registry/config_path", KEY_STRING_OR_STRINGS, AT(hosts_dirs) },
 	{ CRI_IMAGES "max_concurrent_downloads", KEY_INT, AT(max_downloads) },
+	{ CRI_IMAGES "image_pull_progress_timeout", KEY_DURATION, AT(stall_timeout) },
 	{ CRI_IMAGES "snapshotter", KEY_STRING, AT(snapshotter) },
 	{ CRI_RUNTIME "containerd/default_runtime_name", KEY_STRING, AT(default_runtime) },
 	{ CRI_RUNTIME "containerd/runtimes/*/options/BinaryName", KEY_RUNTIME, 0 },
@@ -73,6 +78,7 @@ static const struct key keys[] = {
 	{ "kistl/worker", KEY_STRING, AT(worker) },
 	{ "kistl/init", KEY_STRING, AT(init) },
 	{ "kistl/max-downloads", KEY_INT, AT(max_downloads) },
+	{ "kistl/pull-progress-timeout", KEY_DURATION, AT(stall_timeout) },
 	{ "kistl/idle-exit", KEY_INT, AT(idle_exit) },
 };
 
@@ -209,6 +215,8 @@ static bool take_value(struct config *c, const struct key *key, const char *star
 			return false;
 		*(int64_t *)member = number;
 		return true;
+	case KEY_DURATION:
+		return text && time_parse_duration(text, member) == 0 && *(int64_t *)member >= 0;
 	case KEY_VERSION:
 		return json_type(value) == JSON_INT && (number == 2 || number == 3);
 	case KEY_STRINGS:

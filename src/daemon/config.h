@@ -32,8 +32,9 @@ struct config {
 	char *shim, *worker, *init; /* paths of our other programs */
 	char *bridge, *subnet;
 	int64_t max_downloads;
-	int64_t idle_exit;   /* seconds; 0: stays */
-	struct strv unknown; /* keys of the file that mean nothing here */
+	int64_t stall_timeout; /* ns without a byte until a download is retried; 0: 60 s */
+	int64_t idle_exit;     /* seconds; 0: stays */
+	struct strv unknown;   /* keys of the file that mean nothing here */
 };
 
 #define CONFIG_MAX (1 << 20) /* bytes of the file */

@@ -42,6 +42,7 @@ static int start_store(struct services *s, const struct config *c, struct error 
 		.hosts_dirs = &c->hosts_dirs,
 		.insecure = &c->insecure_registries,
 		.max_downloads = (unsigned)MIN(c->max_downloads, (int64_t)64),
+		.stall_timeout = c->stall_timeout,
 	};
 	struct image_service_config with_store = images;
 

@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/time.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -82,7 +83,8 @@ static void test_our_table(void **state)
 		      "[kistl]\ngroup = 'staff'\ndefault-runtime = 'b'\n"
 		      "hosts-dirs = ['/x', '/y']\ninsecure-registries = ['localhost:5000']\n"
 		      "log-driver = 'local'\ndns = ['1.1.1.1']\nmax-downloads = 5\n"
-		      "idle-exit = 30\n[kistl.log-opts]\nmax-size = '10m'\n"
+		      "pull-progress-timeout = '1m30s'\nidle-exit = 30\n[kistl.log-opts]\nmax-size "
+		      "= '10m'\n"
 		      "[kistl.runtimes]\na.path = '/a'\nb.path = '/b'\n",
 		      NULL),
 		0);
@@ -94,6 +96,7 @@ static void test_our_table(void **state)
 	assert_string_equal(c.dns.v[0], "1.1.1.1");
 	assert_int_equal(c.max_downloads, 5);
 	assert_int_equal(c.idle_exit, 30);
+	assert_int_equal(c.stall_timeout, 90 * NSEC_PER_SEC);
 	assert_int_equal(c.runtimes.n, 2);
 	assert_string_equal(config_runtime_path(&c, "b"), "/b");
 }
@@ -108,6 +111,10 @@ static void test_bad_types(void **state)
 		{ "[grpc]\naddress = true", "'grpc.address' must be a string" },
 		{ "version = 1", "'version' must be 2 or 3" },
 		{ "version = '2'", "'version' must be 2 or 3" },
+		{ "[kistl]\npull-progress-timeout = 'soon'",
+		  "'kistl.pull-progress-timeout' must be a duration, such as \"1m30s\"" },
+		{ "[kistl]\npull-progress-timeout = '-1s'",
+		  "'kistl.pull-progress-timeout' must be a duration, such as \"1m30s\"" },
 		{ "[kistl]\nmax-downloads = -1",
 		  "'kistl.max-downloads' must be a non-negative integer" },
 		{ "[kistl]\ndns = 'x'", "'kistl.dns' must be an array of strings" },
