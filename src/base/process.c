@@ -54,8 +54,8 @@ static CHILD_CODE int child_signals(void)
 	/* The kernel's struct sigaction for SIG_DFL, whatever the architecture's layout. */
 	static const uint64_t by_default[8];
 
-	/* Ignored ones too: the program starts with none. Fails for KILL and STOP. By the bare call,
-	 * because glibc's refuses its own two, which make(1) passes on as ignored. */
+	/* Ignored ones too: the program starts with none. Fails for KILL and STOP. Bare calls, as
+	 * glibc refuses its own two signals, which make(1) passes on as ignored. */
 	for (int sig = 1; sig <= SIGRTMAX; sig++)
 		syscall(SYS_rt_sigaction, sig, by_default, NULL, sizeof(uint64_t));
 	return 0;
