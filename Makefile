@@ -4,7 +4,7 @@
 #   make hello      install what is needed, build, run a container from an image made on the spot
 #   make check      all tests
 #   make install PREFIX=/usr/local DESTDIR=
-#   make bench | fuzz | format | check-full | clean
+#   make bench | fuzz | format | check-full | check-vm | clean
 
 BUILD = build
 PREFIX = /usr/local
@@ -61,7 +61,7 @@ check-integration: all
 check: deps
 	@$(MAKE) --no-print-directory all check-unit check-integration
 
-# On a kernel of its own, with cgroup v2 only, under qemu: four minutes.
+# On a kernel of its own, with cgroup v2 only, under qemu: ten minutes.
 check-vm: all
 	@tools/install-deps run test vm
 	tests/vm/run --build $(BUILD)

@@ -17,6 +17,10 @@ harness.TIMEOUT = 240
 harness.SETTLE = 60
 
 
+with open("/proc/1/comm") as comm:
+    collect_ignore = [] if comm.read() == "systemd\n" else ["test_systemd.py"]
+
+
 def pytest_collection_modifyitems(config, items):
     with open("/proc/mounts") as f:
         pure = any(line.split()[1:3] == ["/sys/fs/cgroup", "cgroup2"] for line in f)
