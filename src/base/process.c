@@ -36,6 +36,7 @@ enum child_step { STEP_NONE, STEP_SESSION, STEP_FDS, STEP_CWD, STEP_EXEC };
 
 struct child {
 	const char *path;
+	int program_fd;
 	char *const *argv;
 	char *const *envp;
 	const char *cwd;
@@ -83,13 +84,19 @@ static CHILD_CODE int close_gap(unsigned first, unsigned last)
 
 /*
  * First every source moves above all targets, then each goes to its target; so it does not matter
- * how the numbers overlap. What is between and above the targets is closed.
+ * how the numbers overlap. What is between and above the targets is closed. A program's descriptor
+ * comes after the last one, until it is executed.
  */
 static CHILD_CODE int child_fds(struct child *c)
 {
 	int above = c->fds[c->n_fds - 1].target + 1;
 	unsigned next = 0;
 
+	if (c->program_fd > 0) {
+		c->program_fd = fcntl(c->program_fd, F_DUPFD_CLOEXEC, above);
+		if (c->program_fd < 0)
+			return -1;
+	}
 	for (size_t i = 0; i < c->n_fds; i++) {
 		c->fds[i].fd = fcntl(c->fds[i].fd, F_DUPFD, above);
 		if (c->fds[i].fd < 0)
@@ -103,6 +110,12 @@ static CHILD_CODE int child_fds(struct child *c)
 		if (target > next && close_gap(next, target - 1) < 0)
 			return -1;
 		next = target + 1;
+	}
+	if (c->program_fd > 0) {
+		if (c->program_fd != above && dup3(c->program_fd, above, O_CLOEXEC) < 0)
+			return -1;
+		c->program_fd = above;
+		next = (unsigned)above + 1;
 	}
 	return close_gap(next, ~0U);
 }
@@ -125,7 +138,10 @@ static CHILD_CODE int child_main(void *arg)
 	c->failed_step = STEP_EXEC;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execve(c->path, c->argv, c->envp);
+	if (c->program_fd > 0)
+		syscall(SYS_execveat, c->program_fd, "", c->argv, c->envp, AT_EMPTY_PATH);
+	else
+		execve(c->path, c->argv, c->envp);
 failed:
 	c->failed_errno = errno;
 	_exit(127);
@@ -225,7 +241,8 @@ static int spawn_failure(const struct child *c, struct error *err)
 pid_t process_spawn(const struct process_spec *spec, int *ret_pidfd, struct error *err)
 {
 	static char *const no_env[1];
-	autofree char *path = process_find(spec->path, NULL);
+	autofree char *path =
+		spec->program_fd > 0 ? xstrdup(spec->path) : process_find(spec->path, NULL);
 	autoclose int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	autoclose int pidfd = -EBADF;
 
@@ -236,6 +253,7 @@ pid_t process_spawn(const struct process_spec *spec, int *ret_pidfd, struct erro
 
 	struct child c = {
 		.path = path,
+		.program_fd = spec->program_fd,
 		.argv = spec->argv,
 		.envp = spec->envp ? spec->envp : environ,
 		.cwd = spec->cwd,

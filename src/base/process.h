@@ -23,6 +23,7 @@ struct process_fd {
 
 struct process_spec {
 	const char *path; /* searched in $PATH when it has no slash */
+	int program_fd;	  /* > 0: executed in place of path, which then only names it; no script */
 	char *const *argv;
 	char *const *envp;	      /* NULL: the caller's */
 	const char *cwd;	      /* NULL: unchanged */

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/parse.h"
 #include "base/process.h"
+#include "base/program.h"
 #include "base/time.h"
 
 #include <fcntl.h>
@@ -147,6 +148,44 @@ static void test_descriptors(void **state)
 	close(leak);
 }
 
+static void test_sealed_program(void **state)
+{
+	autoclose int program = program_seal("/bin/sh", NULL);
+	autoclose int file = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+	autobuf struct buf out = BUF_INIT(4096);
+	char *const itself[] = { (char *)"sh", (char *)"-c", (char *)"readlink /proc/$$/exe",
+				 NULL };
+	/* Its own descriptor is closed, those that are named are there. */
+	char *const open_ones[] = { (char *)"sh", (char *)"-c",
+				    (char *)"cd /proc/$$/fd && test -e 7 -a ! -e 8", NULL };
+	const struct process_fd fds[] = { { .fd = file, .target = 7 } };
+	struct process_spec spec = { .path = "/no/such/sh", .argv = itself, .program_fd = program };
+	autoerror struct error err = ERROR_INIT;
+	int status = -1;
+
+	assert_true(program > 0);
+	assert_int_equal(fcntl(program, F_GET_SEALS),
+			 F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+	assert_int_equal(write(program, "x", 1), -1);
+	assert_int_equal(process_run(&spec, NULL, 0, &out, NULL, 5000, &status, &err), 0);
+	assert_int_equal(status, 0);
+	assert_non_null(strstr(out.data, "/memfd:sh"));
+
+	spec.argv = open_ones;
+	spec.fds = fds;
+	spec.n_fds = ARRAY_SIZE(fds);
+	pid_t pid = process_spawn(&spec, NULL, &err);
+	assert_true(pid > 0);
+	assert_int_equal(process_wait(pid, -1, 5000, &status, &err), 0);
+	assert_int_equal(status, 0);
+
+	assert_int_equal(program_seal("/etc/passwd", &err), -1);
+	assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
+	assert_int_equal(program_seal("/no/such", NULL), -1);
+	assert_true(program_wants_seal("/usr/bin/crun"));
+	assert_false(program_wants_seal("/usr/bin/runsc"));
+}
+
 static void test_signals_and_session(void **state)
 {
 	char *const argv[] = { (char *)"sh", (char *)"-c",
@@ -217,10 +256,15 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_run),	    cmocka_unit_test(test_output_is_bounded),
-		cmocka_unit_test(test_timeouts),    cmocka_unit_test(test_spawn_errors),
-		cmocka_unit_test(test_descriptors), cmocka_unit_test(test_signals_and_session),
-		cmocka_unit_test(test_find),	    cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_run),
+		cmocka_unit_test(test_output_is_bounded),
+		cmocka_unit_test(test_timeouts),
+		cmocka_unit_test(test_spawn_errors),
+		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_signals_and_session),
+		cmocka_unit_test(test_sealed_program),
+		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

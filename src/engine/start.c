@@ -288,7 +288,9 @@ static int start_steps(struct starting *s, struct error *err)
 {
 	struct container *c = s->c;
 
-	if (task_prepare(c->e->tasks, c->ns, c->id, &s->task, err) < 0 ||
+	const struct runtime_entry *runtime = engine_runtime(c->e, c->config.runtime, err);
+
+	if (!runtime || task_prepare(c->e->tasks, c->ns, c->id, runtime->path, &s->task, err) < 0 ||
 	    enter_network(s, err) < 0 || open_rootfs(s, err) < 0 ||
 	    volumes_resolve(c, s->rootfs_fd, &s->mounts, err) < 0 || write_files(s, err) < 0 ||
 	    build_spec(s, err) < 0 || create_task(s, err) < 0)

@@ -14,6 +14,7 @@
 
 struct command {
 	const char *ns, *id, *address, *bundle, *publish_binary;
+	const char *sealed; /* serve: the OCI runtime whose sealed copy is descriptor 4 */
 	bool debug, info, version;
 	const char *action;
 };

@@ -17,6 +17,17 @@
 #define STATE_FILE "runtime.json"
 #define LOG_READ_MAX ((size_t)64 << 10)
 
+static struct {
+	const char *path;
+	int fd;
+} sealed;
+
+void runtime_set_sealed(const char *path, int fd)
+{
+	sealed.path = path;
+	sealed.fd = fd;
+}
+
 void runtime_done(struct runtime *r)
 {
 	free(r->binary);
@@ -182,6 +193,7 @@ int runtime_run(const struct runtime *r, const struct runtime_call *call,
 	static const struct process_fd quiet[] = { { -1, 2 } };
 	struct process_spec spec = {
 		.path = r->binary,
+		.program_fd = str_equal(r->binary, sealed.path) ? sealed.fd : 0,
 		.cwd = call->bundle,
 		.fds = call->n_fds ? call->fds : quiet,
 		.n_fds = call->n_fds ? call->n_fds : ARRAY_SIZE(quiet),

@@ -24,6 +24,8 @@ void runtime_done(struct runtime *r);
 /* From Create's options: containerd.runc.v1.Options, or nothing. NOT_FOUND: no such binary. */
 int runtime_init(struct runtime *r, const char *ns, const Google__Protobuf__Any *options,
 		 struct error *err);
+/* What is executed for the binary of this path from now on: a sealed copy (base/program.h). */
+void runtime_set_sealed(const char *path, int fd);
 /* For `kistl-shim delete`, which has only the bundle: what Create used is kept in it. */
 int runtime_save(const struct runtime *r, const char *bundle, struct error *err);
 int runtime_load(struct runtime *r, const char *ns, const char *bundle, struct error *err);

@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 
 #define LISTENER_FD 3
+#define SEALED_FD 4
 #define LOG_MAX (256 << 10)
 #define LEAVE_CHECK_MS 20
 #define LEAVE_LIMIT_NS (60 * NSEC_PER_SEC)
@@ -85,6 +86,8 @@ static int set_up(const struct command *c, struct error *err)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "descriptor %d is not a listening socket", LISTENER_FD);
 	fs_set_cloexec(LISTENER_FD, true);
+	if (*c->sealed && fs_set_cloexec(SEALED_FD, true) == 0)
+		runtime_set_sealed(c->sealed, SEALED_FD);
 	setsid(); /* fails when the parent has done so */
 	umask(0);
 	signal(SIGPIPE, SIG_IGN);

@@ -21,6 +21,7 @@ struct tasks {
 	struct tasks_config config; /* strings are owned */
 	pthread_mutex_t lock;
 	struct list tasks;   /* of struct task: weak */
+	struct list sealed;  /* locked: sealed.c's */
 	struct list reapers; /* loop */
 };
 
@@ -62,7 +63,7 @@ void bundle_remove(struct task *t);
 char *bundle_parent(const struct tasks *m);
 
 /* shim.c: the process behind a task. */
-int shim_start(struct task *t, int listener, struct error *err);
+int shim_start(struct task *t, int listener, const char *runtime, struct error *err);
 /* `kistl-shim ... delete`: kills, unmounts, frees the cgroup of a task whose shim is gone. */
 void shim_delete(struct task *t, struct task_exit *ret);
 /* A shim that does not answer any more. */
@@ -70,11 +71,15 @@ void shim_kill(struct task *t);
 /* Loop thread. */
 void tasks_stop_reapers(struct tasks *m);
 
-/* warm.c: a runtime is about to write to cgroup.procs. Never blocks. */
-void tasks_warm(struct tasks *m);
-/* The cgroup.procs file of the process whose /proc/self/cgroup this is; NULL: none known. Sans-IO.
+/* warm.c: the cgroup.procs file of the process whose /proc/self/cgroup this is; NULL: none known.
+ * Sans-IO.
  */
 char *warm_path(const char *membership);
+
+/* sealed.c: a descriptor of a sealed copy of the runtime, of what file in *ret_path; -1: without.
+ */
+int sealed_open(struct tasks *m, const char *runtime, char **ret_path);
+void sealed_free_all(struct tasks *m);
 
 /* Connects on the loop; task_client() waits for it. */
 void task_open(struct task *t, int fd);

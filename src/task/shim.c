@@ -69,32 +69,38 @@ void tasks_stop_reapers(struct tasks *m)
 	}
 }
 
-int shim_start(struct task *t, int listener, struct error *err)
+int shim_start(struct task *t, int listener, const char *runtime, struct error *err)
 {
 	const struct tasks_config *c = &t->m->config;
 	autofree char *log_path = path_join(t->bundle, "log", NULL);
 	autoclose int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	autofree char *sealed_path = NULL;
+	autoclose int sealed = sealed_open(t->m, runtime, &sealed_path);
 	autostrv struct strv argv = STRV_INIT;
 	int pidfd = -1;
 
 	if (log < 0)
 		return error_errno(err, errno, "open '%s'", log_path);
 	const char *const args[] = { c->shim, "-namespace", t->ns,     "-address", c->address,
-				     "-id",   t->id,	    "-bundle", t->bundle,  "serve" };
+				     "-id",   t->id,	    "-bundle", t->bundle };
 	for (size_t i = 0; i < ARRAY_SIZE(args); i++)
 		strv_push(&argv, args[i]);
+	if (sealed >= 0) {
+		strv_push(&argv, "-sealed");
+		strv_push(&argv, sealed_path);
+	}
+	strv_push(&argv, "serve");
 	const struct process_fd fds[] = {
-		{ .fd = -1, .target = 0 },
-		{ .fd = log, .target = 1 },
-		{ .fd = log, .target = 2 },
-		{ .fd = listener, .target = 3 },
+		{ .fd = -1, .target = 0 },     { .fd = log, .target = 1 },
+		{ .fd = log, .target = 2 },    { .fd = listener, .target = 3 },
+		{ .fd = sealed, .target = 4 },
 	};
 	const struct process_spec spec = {
 		.path = c->shim,
 		.argv = strv_argv(&argv),
 		.cwd = t->bundle,
 		.fds = fds,
-		.n_fds = ARRAY_SIZE(fds),
+		.n_fds = ARRAY_SIZE(fds) - (sealed < 0),
 		.flags = PROCESS_NEW_SESSION,
 	};
 	pid_t pid = process_spawn(&spec, &pidfd, err);

@@ -35,7 +35,7 @@ int tasks_new(const struct tasks_config *config, struct tasks **ret, struct erro
 	m->config.address = xstrdup(config->address);
 	pthread_mutex_init(&m->lock, NULL);
 	list_init(&m->tasks);
-	list_init(&m->reapers);
+	list_init(&m->sealed);
 	list_init(&m->reapers);
 	autofree char *parent = bundle_parent(m);
 	int r = fs_mkdir_p(parent, 0711);
@@ -134,6 +134,7 @@ void tasks_free(struct tasks *m)
 	while (!list_is_empty(&m->tasks) && uv_run(loop_uv(m->config.loop), UV_RUN_NOWAIT))
 		;
 	assert(list_is_empty(&m->tasks));
+	sealed_free_all(m);
 	pthread_mutex_destroy(&m->lock);
 	free((char *)m->config.root);
 	free((char *)m->config.state);
@@ -278,8 +279,8 @@ struct ttrpc_client *task_client(struct task *t, struct error *err)
 	return client;
 }
 
-int task_prepare(struct tasks *m, const char *ns, const char *id, struct task **ret,
-		 struct error *err)
+int task_prepare(struct tasks *m, const char *ns, const char *id, const char *runtime,
+		 struct task **ret, struct error *err)
 {
 	CLEANUP(task_unrefp) struct task *t = task_new(m, ns, id);
 	autoclose int listener = -EBADF;
@@ -287,7 +288,7 @@ int task_prepare(struct tasks *m, const char *ns, const char *id, struct task **
 	tasks_warm(m);
 	if (bundle_make(t, &listener, err) < 0)
 		return -1;
-	if (shim_start(t, listener, err) < 0) {
+	if (shim_start(t, listener, runtime, err) < 0) {
 		bundle_remove(t);
 		return -1;
 	}

@@ -63,10 +63,14 @@ const char *task_ns(const struct task *t);
 const char *task_bundle(const struct task *t);
 DEFINE_CLEANUP(struct task *, task_unref)
 
+/* A start is likely to come soon: what the runtime is going to wait for in the kernel begins. Never
+ * blocks. */
+void tasks_warm(struct tasks *m);
 /* Makes the bundle and starts its shim without waiting for it: the socket listens already, so other
- * preparation goes on meanwhile. ALREADY_EXISTS when there is a bundle of this id. */
-int task_prepare(struct tasks *m, const char *ns, const char *id, struct task **ret,
-		 struct error *err);
+ * preparation goes on meanwhile. runtime: the binary that task_create() is going to name.
+ * ALREADY_EXISTS when there is a bundle of this id. */
+int task_prepare(struct tasks *m, const char *ns, const char *id, const char *runtime,
+		 struct task **ret, struct error *err);
 
 struct task_create {
 	const struct json *spec;
