@@ -68,6 +68,7 @@ static Google__Protobuf__Any *runtime_options(struct arena *arena, const struct 
 	Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
 
 	o.binary_name = lend(r->runtime);
+	o.root = lend(RUNTIME_ROOT);
 	o.systemd_cgroup = r->systemd_cgroup;
 	ProtobufCBinaryData packed = protobuf_pack(arena, &o.base);
 	return any_message(arena, "containerd.runc.v1.Options", packed.data, packed.len);
@@ -79,6 +80,9 @@ int task_create(struct task *t, const struct task_create *r, int *ret_pid, struc
 	Containerd__Task__V3__CreateTaskRequest request =
 		CONTAINERD__TASK__V3__CREATE_TASK_REQUEST__INIT;
 	Containerd__Task__V3__CreateTaskResponse *response = NULL;
+	char filter[DIGEST_MAX];
+	bool has_key = filter_key(r->runtime, r->spec, filter);
+	bool learn = has_key && !filter_use(t->m, filter, r->spec);
 
 	if (bundle_write_spec(t, r->spec, err) < 0)
 		return -1;
@@ -101,6 +105,8 @@ int task_create(struct task *t, const struct task_create *r, int *ret_pid, struc
 		*ret_pid = (int)response->pid;
 	process_watch(t, "");
 	process_set_pid(t, "", (int)response->pid);
+	if (learn)
+		filter_learn(t, filter);
 	return 0;
 }
 

@@ -5,11 +5,15 @@
  */
 
 #include "base/list.h"
+#include "oci/digest.h"
 #include "rpc/ttrpc-client.h"
 #include "task/task.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+/* Where OCI runtimes keep their state, in a directory for each namespace. */
+#define RUNTIME_ROOT "/run/kistl-runtime"
 
 #define SHIM_CALL_MS 10000    /* State, Kill, Pids ... */
 #define SHIM_CREATE_MS 120000 /* runs the OCI runtime */
@@ -22,6 +26,7 @@ struct tasks {
 	pthread_mutex_t lock;
 	struct list tasks;   /* of struct task: weak */
 	struct list sealed;  /* locked: sealed.c's */
+	struct list filters; /* locked: filter.c's */
 	struct list reapers; /* loop */
 };
 
@@ -80,6 +85,14 @@ char *warm_path(const char *membership);
  */
 int sealed_open(struct tasks *m, const char *runtime, char **ret_path);
 void sealed_free_all(struct tasks *m);
+
+/* filter.c: false when the profile of this specification cannot be kept compiled. */
+bool filter_key(const char *runtime, const struct json *spec, char ret[DIGEST_MAX]);
+/* Adds the compiled filter to a specification; false when there is none yet. */
+bool filter_use(struct tasks *m, const char *key, struct json *spec);
+/* Keeps what the runtime has compiled for a task that has been created without. */
+void filter_learn(struct task *t, const char *key);
+void filters_free(struct tasks *m);
 
 /* Connects on the loop; task_client() waits for it. */
 void task_open(struct task *t, int fd);

@@ -36,6 +36,7 @@ int tasks_new(const struct tasks_config *config, struct tasks **ret, struct erro
 	pthread_mutex_init(&m->lock, NULL);
 	list_init(&m->tasks);
 	list_init(&m->sealed);
+	list_init(&m->filters);
 	list_init(&m->reapers);
 	autofree char *parent = bundle_parent(m);
 	int r = fs_mkdir_p(parent, 0711);
@@ -135,6 +136,7 @@ void tasks_free(struct tasks *m)
 		;
 	assert(list_is_empty(&m->tasks));
 	sealed_free_all(m);
+	filters_free(m);
 	pthread_mutex_destroy(&m->lock);
 	free((char *)m->config.root);
 	free((char *)m->config.state);

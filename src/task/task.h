@@ -73,7 +73,7 @@ int task_prepare(struct tasks *m, const char *ns, const char *id, const char *ru
 		 struct task **ret, struct error *err);
 
 struct task_create {
-	const struct json *spec;
+	struct json *spec; /* annotations for the runtime are added */
 	const struct mounts *rootfs;
 	bool terminal;
 	const char *stdin_uri, *stdout_uri, *stderr_uri; /* NULL: /dev/null */
