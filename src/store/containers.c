@@ -65,7 +65,7 @@ static int record_write(const struct store_ctx *c, const struct db_tx *tx,
 		       c->ns, time_realtime(), r->id);
 }
 
-int container_record_create(const struct store_ctx *c, const struct container_record *r,
+int container_record_create(const struct store_ctx *c, const struct container_record *r, bool sync,
 			    struct error *err)
 {
 	autotx struct db_tx tx = DB_TX_INIT;
@@ -84,7 +84,7 @@ int container_record_create(const struct store_ctx *c, const struct container_re
 		return -1;
 	if (n == 0)
 		return error_set(err, ERROR_ALREADY_EXISTS, "container '%s' exists", r->id);
-	return db_commit_sync(&tx, err);
+	return sync ? db_commit_sync(&tx, err) : db_commit(&tx, err);
 }
 
 static int not_found(const char *id, struct error *err)

@@ -29,8 +29,8 @@ struct container_records {
 void container_record_done(struct container_record *r);
 void container_records_done(struct container_records *r);
 
-/* ALREADY_EXISTS. Durable when it returns. */
-int container_record_create(const struct store_ctx *c, const struct container_record *r,
+/* ALREADY_EXISTS. sync: durable on return. */
+int container_record_create(const struct store_ctx *c, const struct container_record *r, bool sync,
 			    struct error *err);
 /* NOT_FOUND. Replaces everything but id and created_at. */
 int container_record_update(const struct store_ctx *c, const struct container_record *r,

@@ -138,7 +138,7 @@ static void test_container(void **state)
 	kvs_set(&r.labels, "containerd.io/gc.ref.content.checkpoint", digest);
 	make_snapshot(&f->ctx, "base", "");
 	assert_ok(snapshot_prepare(&f->ctx, NULL, "ctr", "base", NULL, NULL, ERR));
-	assert_ok(container_record_create(&f->ctx, &r, ERR));
+	assert_ok(container_record_create(&f->ctx, &r, true, ERR));
 	release(f);
 	assert_true(has_snapshot(&f->bare, "ctr") && has_snapshot(&f->bare, "base"));
 	assert_true(has_content(&f->bare, digest));

@@ -191,8 +191,8 @@ static void test_containers(void **state)
 
 	kvs_set(&r.labels, "a", "b");
 	kvs_set(&r.extensions, "type/url", "{\"x\":1}");
-	assert_ok(container_record_create(&f->bare, &r, ERR));
-	assert_error(ERROR_ALREADY_EXISTS, container_record_create(&f->bare, &r, ERR));
+	assert_ok(container_record_create(&f->bare, &r, true, ERR));
+	assert_error(ERROR_ALREADY_EXISTS, container_record_create(&f->bare, &r, true, ERR));
 	assert_ok(container_record_get(&f->bare, "c1", &got, ERR));
 	assert_string_equal(got.spec, r.spec);
 	assert_null(got.runtime_options);
@@ -213,7 +213,7 @@ static void test_containers(void **state)
 	assert_ok(container_record_delete(&f->bare, "c1", ERR));
 	assert_error(ERROR_NOT_FOUND, container_record_delete(&f->bare, "c1", ERR));
 	r.id = (char *)"../x";
-	assert_error(ERROR_INVALID_ARGUMENT, container_record_create(&f->bare, &r, ERR));
+	assert_error(ERROR_INVALID_ARGUMENT, container_record_create(&f->bare, &r, true, ERR));
 	kvs_done(&r.labels);
 	kvs_done(&r.extensions);
 }
