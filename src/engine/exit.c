@@ -119,6 +119,26 @@ static void unmount_events(struct container *c)
 				    "container", c->id);
 }
 
+/* The task's remains: the runtime's state, the mount, the shim. */
+static void end_task(struct container *c, struct task *t)
+{
+	container_end_execs(c);
+	task_destroy(t);
+}
+
+/*
+ * May the container go before its task's remains do? Its client gets on sooner by what the OCI
+ * runtime takes for its `delete`; a bundle without a container is cleared away by recovery. With
+ * init all others of its PID namespace are dead; where it had none, the runtime has to end them.
+ */
+static bool removed_first(const struct container *c)
+{
+	const char *mode = c->config.pid_mode;
+
+	return c->config.auto_remove && !c->keep && c->s.status == CONTAINER_EXITED &&
+	       (str_empty(mode) || str_equal(mode, "private"));
+}
+
 void container_finish(struct container *c)
 {
 	struct engine *e = c->e;
@@ -139,21 +159,25 @@ void container_finish(struct container *c)
 	bool oom_is_news = oom && !c->s.oom_killed;
 	c->s.oom_killed = c->s.oom_killed || oom;
 	container_note_end(c, (int)status, exited_at);
+	bool last = e->recovering == 0 && removed_first(c);
 	pthread_mutex_unlock(&e->lock);
 	/* First the fact, then the shim goes, which was the only other one to know it. */
-	container_save(c);
+	if (!last)
+		container_save(c);
 	if (oom_is_news)
 		container_emit(c, "oom", NULL, NULL);
-	container_end_execs(c);
-	task_destroy(t);
-	task_unref(t);
-	task_unref(mine);
+	if (!last)
+		end_task(c, t);
 
 	autofree char *code = xasprintf("%u", status);
 	container_emit(c, "die", "exitCode", code);
 	leave_network(c);
 	unmount_events(c);
 	container_settle(c, /* booted */ false);
+	if (last)
+		end_task(c, t);
+	task_unref(t);
+	task_unref(mine);
 }
 
 /* e->lock is held: an ended container becomes one that waits for its restart, if that is wanted. */
