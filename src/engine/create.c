@@ -200,6 +200,9 @@ int engine_create(struct engine *e, const char *ns, const char *name,
 
 	if (check_config(e, config, err) < 0 || volumes_prepare_create(e, ns, config, err) < 0)
 		return -1;
+	/* Who wants it removed at its end has come to run it. */
+	if (config->auto_remove)
+		tasks_warm(e->tasks);
 	random_hex(32, id);
 	CLEANUP(container_unrefp) struct container *c = container_new(e, ns, id);
 	c->snapshotter = xstrdup(store_default_snapshotter(e->config.store));
