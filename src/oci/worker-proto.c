@@ -56,10 +56,13 @@ int worker_recv(int sock, struct worker_message *ret, struct error *err)
 	CLEANUP(worker_message_done) struct worker_message m = WORKER_MESSAGE_INIT;
 	autofree char *text = xmalloc(WORKER_MESSAGE_MAX + 1);
 	ssize_t n;
+	/* A peer that ended with messages unread is told once, ahead of its own last words. */
+	bool reset = false;
 	do {
 		m.n_fds = WORKER_FDS_MAX;
 		n = fs_recv_fds(sock, text, WORKER_MESSAGE_MAX + 1, m.fds, &m.n_fds);
-	} while (n == -EINTR);
+		reset = n == -ECONNRESET && !reset;
+	} while (n == -EINTR || reset);
 	if (n <= 0)
 		m.n_fds = 0;
 	if (n == 0 || n == -ECONNRESET)

@@ -12,6 +12,7 @@
 #include "worker/upload.h"
 #include "worker/verbs.h"
 
+#include <poll.h>
 #include <string.h>
 
 #define MANIFESTS_MAX 256
@@ -182,6 +183,23 @@ static int take_manifest(struct manifest_list *l, struct worker_message *m, stru
 	return r < 0 ? error_errno(err, -r, "read manifest '%s'", item->descriptor.digest) : 0;
 }
 
+/* The daemon sends nothing more before it has heard of what it sent: what failed must end the wait.
+ */
+static int wait_for_op(int sock, struct pool *pool, struct error *err)
+{
+	struct pollfd p[] = { { sock, POLLIN, 0 }, { pool_fd(pool), POLLIN, 0 } };
+	size_t done;
+
+	for (;;) {
+		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
+			return error_errno(err, errno, "wait for the daemon");
+		if (p[1].revents && pool_check(pool, &done, err) < 0)
+			return -1;
+		if (p[0].revents)
+			return 0;
+	}
+}
+
 static int take_ops(struct push *p, int sock, struct pool *pool, struct manifest_list *l,
 		    struct error *err)
 {
@@ -190,7 +208,7 @@ static int take_ops(struct push *p, int sock, struct pool *pool, struct manifest
 		const char *op;
 		int r;
 
-		if (worker_recv(sock, &m, err) < 0)
+		if (wait_for_op(sock, pool, err) < 0 || worker_recv(sock, &m, err) < 0)
 			return -1;
 		op = json_get_string(m.json, "op");
 		if (str_equal(op, "end"))

@@ -71,7 +71,10 @@ class Worker:
             self.sock.send(data)
 
     def recv(self):
-        data, fds, _, _ = socket.recv_fds(self.sock, 1 << 18, 4)
+        try:
+            data, fds, _, _ = socket.recv_fds(self.sock, 1 << 18, 4)
+        except ConnectionResetError:  # it ended with messages unread; its last words come after this
+            data, fds, _, _ = socket.recv_fds(self.sock, 1 << 18, 4)
         if not data:
             raise EOFError("the worker is gone")
         event = json.loads(data)
