@@ -360,6 +360,16 @@ int registry_try(struct registry *r, struct endpoint *e, struct http_request *q,
 	return 0;
 }
 
+/* Until a host has answered in one scheme, it may be asked in the other. */
+static bool has_other_scheme(const struct registry *r, const struct endpoint *e)
+{
+	for (size_t i = 0; i < r->n && !e->answered; i++)
+		if (&r->endpoints[i] != e && str_equal(r->endpoints[i].host, e->host) &&
+		    !r->endpoints[i].answered)
+			return true;
+	return false;
+}
+
 int registry_request(struct registry *r, struct endpoint *e, struct http_request *q,
 		     const char *scope, bool last, struct http_response *ret, struct error *err)
 {
@@ -370,6 +380,8 @@ int registry_request(struct registry *r, struct endpoint *e, struct http_request
 			return rc;
 		/* Another endpoint is quicker than waiting for this one; unless it asks to wait. */
 		if (!last && !(rc == 0 && ret->status == 429))
+			return rc;
+		if (rc < 0 && has_other_scheme(r, e))
 			return rc;
 		error_done(err);
 		retry_sleep(retry_delay_ms(n, ret));

@@ -56,7 +56,7 @@ char *registry_scope(const struct registry *r, const char *actions);
 int registry_try(struct registry *r, struct endpoint *e, struct http_request *q, const char *scope,
 		 struct http_response *ret, char **ret_url, struct error *err);
 /* The same, with retries (retry.h); for requests that may be repeated as they are. `last`: no other
- * endpoint can be asked instead. */
+ * host can be asked instead. */
 int registry_request(struct registry *r, struct endpoint *e, struct http_request *q,
 		     const char *scope, bool last, struct http_response *ret, struct error *err);
 /* Is this the same host as an earlier endpoint that has answered properly? Then it is that one's

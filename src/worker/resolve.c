@@ -21,6 +21,21 @@ void document_done(struct document *d)
 	buf_done(&d->text);
 }
 
+/* Of the endpoints after the i-th to be asked, is none another host's? */
+static bool is_last_host(const struct fetch *f, size_t i, unsigned can)
+{
+	const struct registry *r = f->registry;
+	const struct endpoint *e = &r->endpoints[(f->preferred + i) % r->n];
+
+	while (++i < r->n) {
+		const struct endpoint *later = &r->endpoints[(f->preferred + i) % r->n];
+
+		if ((later->can & can) && !str_equal(later->host, e->host))
+			return false;
+	}
+	return true;
+}
+
 /* fn on each endpoint that can do it, until one succeeds; the preferred one first. */
 static int each_endpoint(struct fetch *f, unsigned can,
 			 int (*fn)(struct fetch *f, struct endpoint *e, bool last,
@@ -40,7 +55,7 @@ static int each_endpoint(struct fetch *f, unsigned can,
 		if (!(e->can & can) || (index > f->preferred && registry_is_alternate(r, index)))
 			continue;
 		asked = true;
-		if (fn(f, e, i + 1 == r->n, d, arg, &now) == 0) {
+		if (fn(f, e, is_last_host(f, i, can), d, arg, &now) == 0) {
 			f->preferred = index;
 			return 0;
 		}
