@@ -402,6 +402,17 @@ static enum http_failure failure_of(CURLcode code)
 	}
 }
 
+/* curl does not say why a connection could not be made; the kernel did. */
+static char *failure_text(CURL *c, CURLcode code, const char *text)
+{
+	const char *words = *text ? text : curl_easy_strerror(code);
+	long reason = 0;
+
+	if (code == CURLE_COULDNT_CONNECT)
+		curl_easy_getinfo(c, CURLINFO_OS_ERRNO, &reason);
+	return reason > 0 ? xasprintf("%s: %s", words, strerror((int)reason)) : xstrdup(words);
+}
+
 static int exchange_error(const struct exchange *x, CURLcode code, const char *text,
 			  struct error *err)
 {
@@ -424,8 +435,7 @@ static int exchange_error(const struct exchange *x, CURLcode code, const char *t
 	if (x->stalled)
 		return error_set(err, ERROR_UNAVAILABLE, "%s %s: stalled, no byte for %lld s",
 				 method, url, (long long)x->http->stall_ms / 1000);
-	return error_set(err, ERROR_UNAVAILABLE, "%s %s: %s", method, url,
-			 *text ? text : curl_easy_strerror(code));
+	return error_set(err, ERROR_UNAVAILABLE, "%s %s: %s", method, url, text);
 }
 
 int http_exchange(struct http *h, const struct http_peer *peer, const struct http_request *q,
@@ -447,10 +457,11 @@ int http_exchange(struct http *h, const struct http_peer *peer, const struct htt
 	set_body(c, &x);
 	headers = set_headers(c, q);
 	code = curl_easy_perform(c);
+	text_clean(text, sizeof(text) - 1);
+	autofree char *why = failure_text(c, code, text);
 	handle_put(h, c);
 	curl_slist_free_all(headers);
 	if (code == CURLE_OK || x.cut)
 		return 0;
-	text_clean(text, sizeof(text) - 1);
-	return exchange_error(&x, code, text, err);
+	return exchange_error(&x, code, why, err);
 }
