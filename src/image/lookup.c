@@ -235,8 +235,11 @@ static int find(const struct table *t, const char *name, struct match *ret, stru
 	}
 	if (ret->kind == MATCH_NONE && find_id(t, name, ret, err) < 0)
 		return -1;
-	if (ret->kind == MATCH_NONE)
-		return error_set(err, ERROR_NOT_FOUND, "No such image: %s", name);
+	if (ret->kind == MATCH_NONE) {
+		autofree char *shown = id_only ? xstrdup(name) : reference_familiar(&ref);
+
+		return error_set(err, ERROR_NOT_FOUND, "No such image: %s", shown);
+	}
 	return 0;
 }
 
