@@ -71,13 +71,27 @@ static bool image_matches(const struct filters *f, const struct image_details *d
 	       filters_labels(f, &d->config.config.labels);
 }
 
-static struct json *summary_document(const struct image_details *d)
+/* Of an image that the filter chose, only the names that it chose. */
+static struct json *chosen_tags(const struct filters *f, const struct image_details *d)
+{
+	struct json *list = json_new_array();
+
+	for (size_t i = 0; i < d->tags.n; i++) {
+		const struct strv one = { .v = &d->tags.v[i], .n = 1 };
+
+		if (filters_any(f, "reference", reference_matches, &one))
+			json_add(list, json_new_string(d->tags.v[i]));
+	}
+	return list;
+}
+
+static struct json *summary_document(const struct filters *f, const struct image_details *d)
 {
 	struct json *j = json_new_object();
 
 	json_set_string(j, "Id", d->id);
 	json_set_string(j, "ParentId", "");
-	json_set(j, "RepoTags", json_new_strv(&d->tags));
+	json_set(j, "RepoTags", chosen_tags(f, d));
 	json_set(j, "RepoDigests", json_new_strv(&d->digests));
 	json_set_int(j, "Created", d->created / NSEC_PER_SEC);
 	json_set_int(j, "Size", d->size);
@@ -130,7 +144,7 @@ HANDLER(images_list)
 		    (since.found && d->created <= since.created))
 			continue;
 		if (image_matches(&f, d, http_query_bool(r, "all", false)))
-			json_add(list, summary_document(d));
+			json_add(list, summary_document(&f, d));
 	}
 	http_reply_json(r, 200, list);
 	return 0;

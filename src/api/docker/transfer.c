@@ -73,6 +73,9 @@ static char *progress_bar(int64_t current, int64_t total)
 
 static void on_progress(const struct progress *p, void *arg)
 {
+	/* Only these are under way; clients without a terminal show what has no bar. */
+	bool moves = p->phase == PROGRESS_DOWNLOADING || p->phase == PROGRESS_EXTRACTING ||
+		     p->phase == PROGRESS_PUSHING;
 	struct message_stream *s = arg;
 	struct json *j, *detail;
 
@@ -82,11 +85,16 @@ static void on_progress(const struct progress *p, void *arg)
 	}
 	j = json_new_object();
 	detail = json_new_object();
-	if (p->phase == PROGRESS_RETRYING || p->phase == PROGRESS_MOUNTED)
-		json_set_string(j, "status", p->text ? p->text : phase_texts[p->phase]);
-	else
+	if (p->phase == PROGRESS_MOUNTED && p->text) {
+		autofree char *status = xasprintf("Mounted from %s", p->text);
+
+		json_set_string(j, "status", status);
+	} else if (p->phase == PROGRESS_RETRYING && p->text) {
+		json_set_string(j, "status", p->text);
+	} else {
 		json_set_string(j, "status", phase_texts[p->phase]);
-	if (p->total > 0 || p->current > 0) {
+	}
+	if (moves && (p->total > 0 || p->current > 0)) {
 		autofree char *bar = progress_bar(p->current, p->total);
 
 		json_set_int(detail, "current", p->current);
