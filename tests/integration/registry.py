@@ -145,16 +145,17 @@ class HostileRegistry:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def serve(self, h):
-        if h.path == "/v2/":
+        path = h.path.split("?")[0]  # a mirror is asked with ?ns=
+        if path == "/v2/":
             return h.answer(200, b"{}")
-        found = re.fullmatch(r"/v2/(.+)/(manifests|blobs)/([^/]+)", h.path)
+        found = re.fullmatch(r"/v2/(.+)/(manifests|blobs)/([^/]+)", path)
         if found and found[2] == "manifests" and (found[1], found[3]) in self.manifests:
             data = self.manifests[found[1], found[3]]
             media_type = json.loads(data).get("mediaType", MANIFEST)
             return h.answer(200, data, media_type, Docker_Content_Digest=digest(data))
         if found and found[2] == "blobs" and found[3] in self.blobs:
             return h.answer(200, self.blobs[found[3]], "application/octet-stream")
-        what = "MANIFEST_UNKNOWN" if "manifests" in h.path else "BLOB_UNKNOWN"
+        what = "MANIFEST_UNKNOWN" if "manifests" in path else "BLOB_UNKNOWN"
         return h.error(404, what, "unknown here")
 
     def add_blob(self, data):
