@@ -17,6 +17,7 @@ PROGRAMS = src/cli/kistl src/daemon/kistld src/shim/kistl-shim src/worker/kistl-
 # What runs many threads.
 TSAN_TESTS = $$(meson test -C build-tsan --list 2>/dev/null | sed -n 's,.*:unit / ,,p' | \
 	grep -E '^(loop|rpc|http|store|engine|image|network)/')
+UBSAN = UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 TSAN = TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=1
 
 all: $(BUILD)/build.ninja
@@ -48,7 +49,7 @@ build-tsan/build.ninja:
 
 check-unit: all build-asan/build.ninja build-tsan/build.ninja
 	ninja -C build-asan
-	$(SUDO) meson test -C build-asan --no-rebuild --print-errorlogs
+	$(SUDO) env $(UBSAN) meson test -C build-asan --no-rebuild --print-errorlogs
 	ninja -C build-tsan
 	$(SUDO) env $(TSAN) meson test -C build-tsan --no-rebuild --print-errorlogs $(TSAN_TESTS)
 	# The shim has one thread, and a sanitizer that holds back its SIGCHLD: it comes from elsewhere.

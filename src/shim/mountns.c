@@ -67,12 +67,19 @@ static char *field(const char *line, size_t len, unsigned n)
 	return xstrndup(line, (size_t)((stop ? stop : end) - line));
 }
 
+/* "\040": three octal digits. */
+static bool is_escape(const char *s)
+{
+	return s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+	       s[3] >= '0' && s[3] <= '7';
+}
+
 static void unescape(char *s)
 {
 	char *out = s;
 
 	while (*s) {
-		if (s[0] == '\\' && s[1] && s[2] && s[3]) {
+		if (is_escape(s)) {
 			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 4;
 		} else {
