@@ -94,7 +94,6 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
 	e->boot_id = read_boot_id();
 	e->cgroup_v2 = statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
 	e->events = event_hub_new(config->loop);
-	e->filters = filters_new();
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->recovered, NULL);
 	pthread_cond_init(&e->volumes_changed, NULL);
@@ -140,7 +139,6 @@ void engine_free(struct engine *e)
 	tasks_free(e->tasks);
 	waits_free(e);
 	event_hub_free(e->events);
-	filters_free(e->filters);
 	pthread_cond_destroy(&e->volumes_changed);
 	pthread_cond_destroy(&e->recovered);
 	pthread_mutex_destroy(&e->lock);

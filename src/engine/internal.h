@@ -16,7 +16,6 @@
 #include "base/list.h"
 #include "engine/engine.h"
 #include "engine/events.h"
-#include "engine/filters.h"
 #include "engine/state.h"
 #include "store/containers.h"
 #include "task/task.h"
@@ -34,7 +33,6 @@ struct engine {
 	struct engine_config config; /* strings and arrays are owned */
 	struct tasks *tasks;
 	struct event_hub *events;
-	struct filters *filters;
 	char *boot_id;
 	bool cgroup_v2;
 	struct strv runtime_names;

@@ -33,7 +33,6 @@ struct starting {
 	struct json *spec;
 	int pid;
 	int64_t started_at;
-	char *filter_key; /* of a seccomp filter that is compiled for the first time */
 	bool done;
 };
 
@@ -56,7 +55,6 @@ static void starting_done(struct starting *s)
 	free(s->hosts_path);
 	free(s->resolv_conf_path);
 	free(s->hostname_path);
-	free(s->filter_key);
 	json_unref(s->spec);
 }
 
@@ -260,10 +258,8 @@ static int create_task(struct starting *s, struct error *err)
 	/* The shim mounts the same directories: ours goes first. */
 	closep(&s->rootfs_fd);
 	s->rootfs_fd = -EBADF;
-	s->filter_key = filters_apply(c->e->filters, runtime->path, s->spec);
 	if (task_create(s->task, &request, &s->pid, err) < 0)
 		return error_wrap(err, "failed to create task for container");
-	filters_learn(c->e->filters, s->filter_key, task_bundle(s->task), c->id);
 	return 0;
 }
 
