@@ -91,10 +91,13 @@ static int caps_bound(uint64_t keep, struct error *err)
 {
 	if (!(caps_effective() & BIT(CAP_SETPCAP)))
 		return 0;
-	for (int cap = 0; cap < 64; cap++)
-		if (!(keep & BIT(cap)) && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1 &&
-		    prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-			return error_errno(err, errno, "sandbox: drop a bounding capability");
+	for (int cap = 0; cap < 64; cap++) {
+		if (keep & BIT(cap) || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0)
+			continue;
+		if (errno == EINVAL) /* the kernel knows no more */
+			break;
+		return error_errno(err, errno, "sandbox: drop a bounding capability");
+	}
 	return 0;
 }
 
