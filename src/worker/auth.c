@@ -14,10 +14,10 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "worker/challenge.h"
+#include "worker/curl.h"
 #include "worker/headers.h"
 #include "worker/retry.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <string.h>
 

@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "base/parse.h"
 #include "base/time.h"
+#include "worker/curl.h"
 
-#include <curl/curl.h>
 #include <string.h>
 #include <strings.h>
 

@@ -13,10 +13,10 @@
 #include "base/mem.h"
 #include "base/parse.h"
 #include "base/time.h"
+#include "worker/curl.h"
 #include "worker/headers.h"
 
 #include <assert.h>
-#include <curl/curl.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 #include "worker/registry.h"
 
 #include "base/mem.h"
+#include "worker/curl.h"
 #include "worker/headers.h"
 #include "worker/retry.h"
 
@@ -176,6 +177,8 @@ struct registry *registry_new(const struct json *op, bool login, struct error *e
 		.stall_ms = json_get_int(op, "stall_timeout_ms", 0),
 	};
 
+	if (curl_load(err) < 0)
+		return NULL;
 	r->http = http_new(&config);
 	r->parallel = (unsigned)MIN(parallel, (int64_t)PARALLEL_MAX);
 	if (ref && reference_parse(ref, &r->ref, err) < 0)
