@@ -13,7 +13,9 @@
 
 #include "store/db.h"
 
+#include "base/fs.h"
 #include "base/mem.h"
+#include "store/reserve.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -50,7 +52,8 @@ struct db {
 	uint64_t synced; /* all commits up to this one are durable; sync_lock */
 	void (*on_log_full)(void *arg);
 	void *on_log_full_arg;
-	int log_pages; /* of the last commit; writer lock */
+	int log_pages;		/* of the last commit; writer lock */
+	struct reserve reserve; /* writer lock */
 };
 
 static enum error_code code_from_sqlite(int rc, int sys)
@@ -242,6 +245,7 @@ int db_open(const char *path, struct db **ret, struct error *err)
 	assert(sqlite3_threadsafe());
 	db->path = xstrdup(path);
 	db->log_fd = -EBADF;
+	db->reserve = RESERVE_INIT;
 	pthread_mutex_init(&db->sync_lock, NULL);
 	conn_init(&db->writer);
 	conn_init(&db->reader);
@@ -249,6 +253,8 @@ int db_open(const char *path, struct db **ret, struct error *err)
 		db_close(db);
 		return -1;
 	}
+	autofree char *directory = xstrndup(path, (size_t)(path_base(path) - path));
+	reserve_open(&db->reserve, str_empty(directory) ? "." : directory);
 	*ret = db;
 	return 0;
 }
@@ -258,6 +264,7 @@ void db_close(struct db *db)
 	conn_close(&db->reader);
 	conn_close(&db->writer);
 	closep(&db->log_fd);
+	reserve_close(&db->reserve);
 	pthread_mutex_destroy(&db->sync_lock);
 	free(db->path);
 	free(db);
@@ -296,6 +303,7 @@ int db_write(struct db *db, struct db_tx *tx, struct error *err)
 {
 	assert(!tx->conn);
 	pthread_mutex_lock(&db->writer.lock);
+	reserve_adjust(&db->reserve);
 	tx->write = true;
 	return tx_begin(db, tx, &db->writer, "BEGIN IMMEDIATE", err);
 }
