@@ -18,7 +18,7 @@ static const char *const list_filters[] = { "id",	"name",	   "label",	"status",
 
 struct list_options {
 	struct filters filters;
-	bool all;
+	bool all, size;
 	int64_t limit;
 	int64_t before, since; /* creation times */
 };
@@ -142,7 +142,10 @@ static int list_reply(struct http_request *r, const struct list_options *o, stru
 	for (size_t i = 0; i < views.n && (o->limit <= 0 || n < o->limit); i++) {
 		if (!list_matches(o, views.v[i]))
 			continue;
-		json_add(list, container_summary_document(views.v[i]));
+		struct json *j = container_summary_document(views.v[i]);
+		if (o->size)
+			container_add_sizes(r, views.v[i], j);
+		json_add(list, j);
 		n++;
 	}
 	http_reply_json(r, 200, list);
@@ -153,6 +156,7 @@ HANDLER(containers_list)
 {
 	struct list_options o = {
 		.all = http_query_bool(r, "all", false),
+		.size = http_query_bool(r, "size", false),
 		.limit = api_query_int(r, "limit", 0),
 	};
 	int result = filters_parse(r, list_filters, &o.filters, err);
@@ -230,7 +234,10 @@ HANDLER(container_inspect)
 
 	if (engine_inspect(api_engine(r), api_ns(r), container_id(r), &v, err) < 0)
 		return -1;
-	http_reply_json(r, 200, container_inspect_document(http_request_arg(r), v));
+	struct json *j = container_inspect_document(http_request_arg(r), v);
+	if (http_query_bool(r, "size", false))
+		container_add_sizes(r, v, j);
+	http_reply_json(r, 200, j);
 	return 0;
 }
 

@@ -19,6 +19,7 @@ static const struct http_route routes[] = {
 	{ "POST", "/auth", docker_system_auth, HTTP_TRANSFER, 0 },
 	{ "GET", "/system/df", docker_system_df, 0, 0 },
 	{ "GET", "/events", docker_system_events, 0, 0 },
+	{ "POST", "/build/prune", docker_build_prune, 0, 0 },
 
 	{ "GET", "/containers/json", docker_containers_list, 0, 0 },
 	{ "POST", "/containers/create", docker_containers_create, 0, BODY_MAX },

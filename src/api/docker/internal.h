@@ -72,6 +72,8 @@ int registry_auth_parse(const char *header, struct registry_auth *ret, bool *ret
 /* view.c */
 struct json *container_inspect_document(const struct docker_api *d, const struct container_view *v);
 struct json *container_summary_document(const struct container_view *v);
+/* SizeRw, and SizeRootFs with the image's layers; what cannot be told is 0. */
+void container_add_sizes(struct http_request *r, const struct container_view *v, struct json *j);
 char *container_status_text(const struct container_view *v, int64_t now);
 struct json *endpoint_document(const struct endpoint *e);
 
@@ -126,3 +128,4 @@ HANDLER(system_info);
 HANDLER(system_auth);
 HANDLER(system_df);
 HANDLER(system_events);
+HANDLER(build_prune);

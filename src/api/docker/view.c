@@ -4,6 +4,7 @@
 #include "api/docker/internal.h"
 #include "base/human.h"
 #include "base/mem.h"
+#include "store/snapshots.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -353,4 +354,26 @@ struct json *container_summary_document(const struct container_view *v)
 	json_set(j, "NetworkSettings", networks);
 	json_set(j, "Mounts", mounts_document(v));
 	return j;
+}
+
+void container_add_sizes(struct http_request *r, const struct container_view *v, struct json *j)
+{
+	const struct store_ctx c = { .store = engine_store(api_engine(r)), .ns = api_ns(r) };
+	autofree char *key = xstrdup(v->snapshot_key ? v->snapshot_key : "");
+	int64_t own = 0, all = 0;
+
+	while (*key) {
+		CLEANUP(snapshot_info_done) struct snapshot_info info = { 0 };
+		struct snapshot_usage usage = { 0 };
+
+		if (snapshot_usage(&c, v->snapshotter, key, &usage, NULL) < 0 ||
+		    snapshot_stat(&c, v->snapshotter, key, &info, NULL) < 0)
+			break;
+		if (str_equal(key, v->snapshot_key))
+			own = usage.size;
+		all += usage.size;
+		str_replace(&key, info.parent ? info.parent : "");
+	}
+	json_set_int(j, "SizeRw", own);
+	json_set_int(j, "SizeRootFs", all);
 }
