@@ -445,6 +445,10 @@ def test_ps_table_and_formats(kistl):
     assert j["Names"] == "one" and j["State"] == "running" and j["Image"] == "busybox"
     assert kistl("ps", "--format", "table {{.Names}}\t{{.State}}").split() == ["NAMES", "STATE", "one", "running"]
     assert re.fullmatch(r"[0-9a-f]{64}\n", kistl("ps", "-q", "--no-trunc"))
+    kistl("exec", "one", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=3")
+    assert re.match(r"3\.1\d*MB \(virtual [\d.]+MB\)\n", kistl("ps", "-s", "--format", "{{.Size}}"))
+    sizes = kistl.json("inspect", "-s", "one")[0]
+    assert 3 << 20 <= sizes["SizeRw"] < 4 << 20 < sizes["SizeRootFs"]
 
 
 def test_detached_prints_the_id(kistl):
