@@ -10,15 +10,16 @@
 #include <curl/curl.h>
 
 /* Those that the worker calls. */
-#define CURL_FUNCTIONS(f)                                                                 \
-	f(curl_easy_cleanup) f(curl_easy_escape) f(curl_easy_init) f(curl_easy_perform)   \
-		f(curl_easy_reset) f(curl_easy_setopt) f(curl_easy_strerror) f(curl_free) \
-			f(curl_getdate) f(curl_global_init) f(curl_slist_append)          \
-				f(curl_slist_free_all) f(curl_url) f(curl_url_cleanup)    \
+#define CURL_FUNCTIONS(f)                                                                         \
+	f(curl_easy_cleanup) f(curl_easy_escape) f(curl_easy_getinfo) f(curl_easy_init)           \
+		f(curl_easy_perform) f(curl_easy_reset) f(curl_easy_setopt) f(curl_easy_strerror) \
+			f(curl_free) f(curl_getdate) f(curl_global_init) f(curl_slist_append)     \
+				f(curl_slist_free_all) f(curl_url) f(curl_url_cleanup)            \
 					f(curl_url_get) f(curl_url_set)
 
-/* The header's macro checks types in a call of the function itself. */
+/* The header's macros check types in calls of the functions themselves. */
 #undef curl_easy_setopt
+#undef curl_easy_getinfo
 
 #define CURL_MEMBER(name) __typeof__(name) *p_##name;
 struct curl_api {
@@ -33,6 +34,7 @@ const struct curl_api *curl_api(void);
 
 #define curl_easy_cleanup(c) (curl_api()->p_curl_easy_cleanup(c))
 #define curl_easy_escape(c, s, n) (curl_api()->p_curl_easy_escape(c, s, n))
+#define curl_easy_getinfo(c, i, p) (curl_api()->p_curl_easy_getinfo(c, i, p))
 #define curl_easy_init() (curl_api()->p_curl_easy_init())
 #define curl_easy_perform(c) (curl_api()->p_curl_easy_perform(c))
 #define curl_easy_reset(c) (curl_api()->p_curl_easy_reset(c))
