@@ -71,8 +71,8 @@ enum container_status {
 const char *container_status_name(enum container_status s); /* "created" ... Docker's words */
 
 struct mount_view {
-	char *type, *name, *source, *destination, *driver, *mode, *propagation;
-	bool rw;
+	char *type, *name, *source, *destination, *driver, *propagation;
+	bool rw, anonymous;
 };
 
 /* A snapshot of one container, for list and inspect. */
@@ -281,6 +281,8 @@ int engine_volume_get(struct engine *e, const char *ns, const char *name, struct
 		      struct error *err);
 int engine_volume_list(struct engine *e, const char *ns, struct volume_views *ret,
 		       struct error *err);
+/* Bytes on disk; walks. -1: it cannot be read. */
+int64_t engine_volume_size(const struct volume_view *v);
 /* ABORTED while in use. */
 int engine_volume_remove(struct engine *e, const char *ns, const char *name, bool force,
 			 struct error *err);

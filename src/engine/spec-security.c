@@ -46,6 +46,16 @@ static struct json *paths(const struct strv *own, const char *const *defaults, s
 	return list;
 }
 
+struct json *spec_masked_paths(void)
+{
+	return paths(&STRV_INIT, masked_paths, ARRAY_SIZE(masked_paths));
+}
+
+struct json *spec_readonly_paths(void)
+{
+	return paths(&STRV_INIT, readonly_paths, ARRAY_SIZE(readonly_paths));
+}
+
 static int seccomp(const struct container_config *c, const struct strv *caps, struct json *linux_,
 		   struct error *err)
 {

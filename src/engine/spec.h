@@ -31,6 +31,10 @@ struct spec_inputs {
 /* INVALID_ARGUMENT for unknown user, capability, signal, bad device ...; names it. */
 int spec_build(const struct spec_inputs *in, struct json **ret, struct error *err);
 
+/* Docker's lists, for those who show them. */
+struct json *spec_masked_paths(void);
+struct json *spec_readonly_paths(void);
+
 /* An exec's process document. */
 struct exec_config {
 	struct strv args, env;

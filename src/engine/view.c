@@ -32,7 +32,6 @@ void container_view_free(struct container_view *v)
 		free(m->source);
 		free(m->destination);
 		free(m->driver);
-		free(m->mode);
 		free(m->propagation);
 	}
 	free(v->mounts.v);
@@ -62,11 +61,11 @@ static void add_mount(struct container *c, struct container_view *v, const struc
 		.source = volume ? volume_path(c->e, c->ns, m->source) : xstrdup(m->source),
 		.destination = xstrdup(m->target),
 		.driver = xstrdup(volume ? "local" : ""),
-		.mode = strv_join(&m->options, ","),
 		.propagation = xstrdup(m->propagation ? m->propagation
 				       : volume	      ? ""
 						      : "rprivate"),
 		.rw = !m->read_only,
+		.anonymous = m->anonymous,
 	};
 }
 

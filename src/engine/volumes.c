@@ -22,6 +22,8 @@
 
 #define VOLUME_KIND "volume"
 #define VOLUME_DOC_MAX (1 << 20)
+/* Of a walk that counts bytes: each level holds a descriptor. */
+#define VOLUME_DEPTH_MAX 128
 
 void volume_view_done(struct volume_view *v)
 {
@@ -202,11 +204,17 @@ static int check_name(const char *name, struct error *err)
 {
 	if (name_valid(name))
 		return 0;
-	return error_set(err, ERROR_INVALID_ARGUMENT,
-			 "\"%s\" includes invalid characters for a local volume name, only "
-			 "\"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a "
-			 "host directory, use absolute path",
-			 name);
+	if (strlen(name) == 1)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "create %s: volume name is too short, names should be at least "
+				 "two alphanumeric characters",
+				 name);
+	return error_set(
+		err, ERROR_INVALID_ARGUMENT,
+		"create %s: \"%s\" includes invalid characters for a local volume name, only "
+		"\"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a "
+		"host directory, use absolute path",
+		name, name);
 }
 
 int engine_volume_create(struct engine *e, const char *ns, const char *name,
@@ -256,6 +264,39 @@ int engine_volume_list(struct engine *e, const char *ns, struct volume_views *re
 		ret->n++;
 	}
 	return 0;
+}
+
+static int64_t tree_size(int dir_fd, const char *name, unsigned depth)
+{
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 || depth == 0 ? NULL : fdopendir(fd);
+	int64_t size = 0;
+
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	for (struct dirent *e; (e = readdir(d));) {
+		struct stat st;
+
+		if (str_equal(e->d_name, ".") || str_equal(e->d_name, "..") ||
+		    fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		if (S_ISDIR(st.st_mode))
+			size += tree_size(dirfd(d), e->d_name, depth - 1);
+		else if (S_ISREG(st.st_mode))
+			size += st.st_size;
+	}
+	closedir(d);
+	return size;
+}
+
+int64_t engine_volume_size(const struct volume_view *v)
+{
+	if (access(v->mountpoint, R_OK | X_OK) < 0)
+		return -1;
+	return tree_size(AT_FDCWD, v->mountpoint, VOLUME_DEPTH_MAX);
 }
 
 static int remove_locked(struct engine *e, const char *ns, const char *name, struct error *err)
@@ -356,8 +397,11 @@ static int take_volumes_from(struct engine *e, const char *ns, const char *spec,
 	if (colon && !read_only && !str_equal(colon + 1, "rw"))
 		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid mode: %s", colon + 1);
 	CLEANUP(container_unrefp) struct container *c = container_find(e, ns, id, err);
-	if (!c)
+	if (!c) {
+		/* Clients take NOT_FOUND at a creation for a missing image, and pull it. */
+		err->code = ERROR_INVALID_ARGUMENT;
 		return -1;
+	}
 	pthread_mutex_lock(&e->lock);
 	for (size_t i = 0; i < c->config.mounts.n; i++) {
 		const struct mount_spec *m = &c->config.mounts.v[i];

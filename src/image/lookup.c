@@ -100,10 +100,10 @@ static int64_t content_size(const struct store_ctx *c, const char *digest)
 	return size;
 }
 
-static int64_t unpacked_size(const struct store_ctx *c, const struct image_config *config)
+static void unpacked_sizes(const struct store_ctx *c, const struct image_config *config,
+			   struct image_details *ret)
 {
-	int64_t size = 0;
-
+	ret->layer_sizes = xnew_array(int64_t, config->diff_ids.n + 1);
 	for (size_t n = 1; n <= config->diff_ids.n; n++) {
 		struct snapshot_usage usage;
 		char chain[DIGEST_MAX];
@@ -111,9 +111,9 @@ static int64_t unpacked_size(const struct store_ctx *c, const struct image_confi
 		image_config_chain_id(config, n, chain);
 		if (snapshot_usage(c, NULL, chain, &usage, NULL) < 0)
 			break;
-		size += usage.size;
+		ret->layer_sizes[n - 1] = usage.size;
+		ret->unpacked += usage.size;
 	}
-	return size;
 }
 
 static int details_load(const struct store_ctx *c, const struct table *t, size_t index,
@@ -134,7 +134,8 @@ static int details_load(const struct store_ctx *c, const struct table *t, size_t
 	ret->size = s.documents;
 	for (size_t i = 0; i < s.manifest.layers.n; i++)
 		ret->size += content_size(c, s.manifest.layers.v[i].digest);
-	ret->size += unpacked_size(c, &s.config);
+	unpacked_sizes(c, &s.config, ret);
+	ret->size += ret->unpacked;
 	ret->layers = s.manifest.layers;
 	s.manifest.layers = (struct descriptors){ 0 };
 	ret->config = s.config;

@@ -79,6 +79,7 @@ void image_details_done(struct image_details *d)
 	image_done(&d->image);
 	free(d->id);
 	free(d->manifest_digest);
+	free(d->layer_sizes);
 	image_config_done(&d->config);
 	for (size_t i = 0; i < d->layers.n; i++)
 		descriptor_done(&d->layers.v[i]);

@@ -102,10 +102,12 @@ struct image_details {
 	char *manifest_digest;
 	struct image_config config;
 	struct descriptors layers;
-	int64_t size;	     /* content + unpacked */
-	struct strv tags;    /* familiar "busybox:latest" of all names with this id */
-	struct strv digests; /* familiar "busybox@sha256:..." */
-	int64_t created;     /* ns, of the config; 0 unknown */
+	int64_t size;	      /* content + unpacked */
+	int64_t unpacked;     /* of all layers; 0 when it is not unpacked */
+	int64_t *layer_sizes; /* unpacked, one a layer */
+	struct strv tags;     /* familiar "busybox:latest" of all names with this id */
+	struct strv digests;  /* familiar "busybox@sha256:..." */
+	int64_t created;      /* ns, of the config; 0 unknown */
 	bool pinned;
 };
 

@@ -63,11 +63,11 @@ static void replay_logs(const struct handover *h)
 }
 
 /* The status is out already: an error can only be told as a line of the stream. */
-static void tell(int fd, bool mux, const char *message)
+static void tell(int fd, bool mux, bool is_stderr, const char *message)
 {
 	autofree char *line = xasprintf("%s\r\n", message);
 
-	write_frame(fd, mux, /* is_stderr */ true, line, strlen(line));
+	write_frame(fd, mux, is_stderr, line, strlen(line));
 }
 
 static void hand_over(void *arg)
@@ -87,7 +87,8 @@ static void hand_over(void *arg)
 	else
 		r = 0;
 	if (r < 0 && told >= 0)
-		tell(told, h->options.mux, error_msg(&err));
+		tell(told, h->options.mux, /* is_stderr */ !h->is_exec || !h->options.out,
+		     error_msg(&err));
 	handover_free(h);
 }
 

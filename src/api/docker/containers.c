@@ -4,6 +4,7 @@
 #include "base/parse.h"
 #include "oci/digest.h"
 
+#include <regex.h>
 #include <string.h>
 
 static const char *container_id(const struct http_request *r)
@@ -30,20 +31,21 @@ static bool id_has_prefix(const char *value, const void *arg)
 	return str_has_prefix(v->id, value);
 }
 
-/* Docker matches names as regular expressions; people write substrings, perhaps anchored. */
+/* A regular expression, with or without the slash in front; what is none matches itself. */
 static bool name_matches(const char *value, const void *arg)
 {
 	const struct container_view *v = arg;
-	bool start = value[0] == '^', end = str_has_suffix(value, "$");
-	size_t len = strlen(value) - start - end;
-	autofree char *text = xstrndup(value + start, len);
-	const char *want = text[0] == '/' ? text + 1 : text;
+	autofree char *slashed = xasprintf("/%s", v->name);
+	regex_t re;
 
-	if (start && end)
-		return str_equal(v->name, want);
-	if (start)
-		return str_has_prefix(v->name, want);
-	return end ? str_has_suffix(v->name, want) : strstr(v->name, want) != NULL;
+	if (str_equal(v->name, value) || str_equal(slashed, value))
+		return true;
+	if (regcomp(&re, value, REG_EXTENDED | REG_NOSUB) != 0)
+		return false;
+	bool found =
+		regexec(&re, v->name, 0, NULL, 0) == 0 || regexec(&re, slashed, 0, NULL, 0) == 0;
+	regfree(&re);
+	return found;
 }
 
 static bool image_matches(const char *value, const void *arg)
@@ -82,6 +84,92 @@ static bool network_matches(const char *value, const void *arg)
 	       str_equal(v->config.network_mode, value);
 }
 
+/* "80", "80/tcp", "8000-8010/udp": does it name this port? */
+static bool port_in(const char *value, unsigned port, const char *protocol)
+{
+	const char *slash = strchr(value, '/');
+	autofree char *range = slash ? xstrndup(value, (size_t)(slash - value)) : xstrdup(value);
+	char *dash = strchr(range, '-');
+	int64_t first, last;
+
+	if (dash)
+		*dash++ = '\0';
+	if (parse_int64(range, &first) < 0 || parse_int64(dash ? dash : range, &last) < 0)
+		return false;
+	return port >= first && port <= last && str_equal(slash ? slash + 1 : "tcp", protocol);
+}
+
+static bool publish_matches(const char *value, const void *arg)
+{
+	const struct container_view *v = arg;
+
+	for (size_t i = 0; i < v->endpoint.ports.n; i++) {
+		const struct port_mapping *p = &v->endpoint.ports.v[i];
+
+		if (port_in(value, p->host_port, p->protocol) ||
+		    port_in(value, p->container_port, p->protocol))
+			return true;
+	}
+	return false;
+}
+
+static bool expose_matches(const char *value, const void *arg)
+{
+	const struct container_view *v = arg;
+
+	for (size_t i = 0; i < v->config.exposed_ports.n; i++) {
+		const char *spec = v->config.exposed_ports.v[i], *slash = strchr(spec, '/');
+		autofree char *number = xstrndup(spec, strcspn(spec, "/"));
+		int64_t port;
+
+		if (parse_int64(number, &port) == 0 &&
+		    port_in(value, (unsigned)port, slash ? slash + 1 : "tcp"))
+			return true;
+	}
+	return publish_matches(value, arg);
+}
+
+static bool bad_status(const char *value, const void *arg UNUSED)
+{
+	for (int i = 0; i < CONTAINER_STATUS_MAX; i++) {
+		if (str_equal(value, container_status_name((enum container_status)i)))
+			return false;
+	}
+	return true;
+}
+
+static bool bad_health(const char *value, const void *arg UNUSED)
+{
+	return !str_equal(value, "none") && !str_equal(value, "starting") &&
+	       !str_equal(value, "healthy") && !str_equal(value, "unhealthy");
+}
+
+static bool bad_number(const char *value, const void *arg UNUSED)
+{
+	int64_t v;
+
+	return parse_int64(value, &v) < 0;
+}
+
+/* What matches nothing because it is misspelt is told, as dockerd does. */
+static int check_values(const struct filters *f, struct error *err)
+{
+	static const struct {
+		const char *name;
+		bool (*bad)(const char *value, const void *arg);
+	} checks[] = { { "status", bad_status },
+		       { "health", bad_health },
+		       { "exited", bad_number } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		if (filters_has(f, checks[i].name) &&
+		    filters_any(f, checks[i].name, checks[i].bad, NULL))
+			return error_set(err, ERROR_INVALID_ARGUMENT, "invalid filter '%s'",
+					 checks[i].name);
+	}
+	return 0;
+}
+
 static bool list_matches(const struct list_options *o, const struct container_view *v)
 {
 	const struct filters *f = &o->filters;
@@ -102,6 +190,8 @@ static bool list_matches(const struct list_options *o, const struct container_vi
 	       filters_match(f, "exited", exit_code) &&
 	       filters_any(f, "volume", volume_matches, v) &&
 	       filters_any(f, "network", network_matches, v) &&
+	       filters_any(f, "publish", publish_matches, v) &&
+	       filters_any(f, "expose", expose_matches, v) &&
 	       filters_match(f, "health", str_empty(v->health) ? "none" : v->health) &&
 	       filters_labels(f, &v->config.labels);
 }
@@ -144,7 +234,7 @@ static int list_reply(struct http_request *r, const struct list_options *o, stru
 			continue;
 		struct json *j = container_summary_document(views.v[i]);
 		if (o->size)
-			container_add_sizes(r, views.v[i], j);
+			container_sizes(http_request_arg(r), views.v[i], j);
 		json_add(list, j);
 		n++;
 	}
@@ -161,6 +251,8 @@ HANDLER(containers_list)
 	};
 	int result = filters_parse(r, list_filters, &o.filters, err);
 
+	if (result == 0)
+		result = check_values(&o.filters, err);
 	if (result == 0)
 		result = created_of(r, &o.filters, "before", &o.before, err);
 	if (result == 0)
@@ -236,7 +328,7 @@ HANDLER(container_inspect)
 		return -1;
 	struct json *j = container_inspect_document(http_request_arg(r), v);
 	if (http_query_bool(r, "size", false))
-		container_add_sizes(r, v, j);
+		container_sizes(http_request_arg(r), v, j);
 	http_reply_json(r, 200, j);
 	return 0;
 }
@@ -284,7 +376,9 @@ HANDLER(container_kill)
 	if (signal < 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid signal: %s", text);
 	if (engine_kill(api_engine(r), api_ns(r), container_id(r), signal, err) < 0)
-		return -1;
+		return str_has_prefix(error_msg(err), "cannot kill")
+			       ? -1
+			       : error_wrap(err, "cannot kill container: %s", container_id(r));
 	http_reply_empty(r, 204);
 	return 0;
 }
@@ -314,7 +408,9 @@ HANDLER(container_rename)
 				 "Neither old nor new names may be empty");
 	if (engine_rename(api_engine(r), api_ns(r), container_id(r), name + (name[0] == '/'), err) <
 	    0)
-		return -1;
+		return error_is(err, ERROR_INVALID_ARGUMENT)
+			       ? error_wrap(err, "Error when allocating new name")
+			       : -1;
 	http_reply_empty(r, 204);
 	return 0;
 }
@@ -345,7 +441,8 @@ HANDLER(container_update)
 HANDLER(container_remove)
 {
 	if (http_query_bool(r, "link", false))
-		return error_set(err, ERROR_INVALID_ARGUMENT, "links are not supported");
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "links are not supported, use a network of your own");
 	if (engine_remove(api_engine(r), api_ns(r), container_id(r),
 			  http_query_bool(r, "force", false), http_query_bool(r, "v", false),
 			  err) < 0)
@@ -430,6 +527,7 @@ HANDLER(containers_prune)
 	CLEANUP(container_views_done) struct container_views views = { 0 };
 	struct until until = { .now = time_realtime() };
 	struct json *reply, *deleted;
+	int64_t reclaimed = 0;
 
 	until.limit = until.now;
 	if (filters_parse(r, prune_filters, &f, err) < 0 ||
@@ -446,13 +544,18 @@ HANDLER(containers_prune)
 		bool stopped = v->status == CONTAINER_EXITED || v->status == CONTAINER_CREATED ||
 			       v->status == CONTAINER_DEAD;
 
-		if (stopped && v->created_at <= until.limit &&
-		    filters_labels(&f, &v->config.labels) &&
-		    engine_remove(api_engine(r), api_ns(r), v->id, false, false, NULL) == 0)
-			json_add(deleted, json_new_string(v->id));
+		if (!stopped || v->created_at > until.limit ||
+		    !filters_labels(&f, &v->config.labels))
+			continue;
+		autojson struct json *sizes = json_new_object();
+		container_sizes(http_request_arg(r), v, sizes);
+		if (engine_remove(api_engine(r), api_ns(r), v->id, false, false, NULL) < 0)
+			continue;
+		json_add(deleted, json_new_string(v->id));
+		reclaimed += json_get_int(sizes, "SizeRw", 0);
 	}
 	json_set(reply, "ContainersDeleted", deleted);
-	json_set_int(reply, "SpaceReclaimed", 0);
+	json_set_int(reply, "SpaceReclaimed", reclaimed);
 	http_reply_json(r, 200, reply);
 	return 0;
 }

@@ -630,6 +630,9 @@ static int translate(struct config_document *d, struct host_document *h, const s
 	if (json_array_len(h->device_requests) > 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "could not select device driver \"\" with capabilities: [[gpu]]");
+	if (json_array_len(json_get(host, "Links")) > 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "links are not supported, use a network of your own");
 	/* What went over one to one; the rest of the engine's configuration is added to it. */
 	ret->config = h->c;
 	h->c = (struct container_config){ 0 };

@@ -47,17 +47,29 @@ static bool glob_match(const char *pattern, const char *s)
 /* A pattern may name "busybox", "busybox:1*", or the full "docker.io/library/busybox". */
 static bool reference_matches(const char *value, const void *arg)
 {
-	const struct strv *tags = arg;
+	const char *tag = arg, *colon = strrchr(tag, ':');
+	autofree char *name = colon ? xstrndup(tag, (size_t)(colon - tag)) : xstrdup(tag);
+	autoreference struct reference ref = REFERENCE_INIT;
 
-	for (size_t i = 0; i < tags->n; i++) {
-		const char *colon = strrchr(tags->v[i], ':');
-		autofree char *name = colon ? xstrndup(tags->v[i], (size_t)(colon - tags->v[i]))
-					    : xstrdup(tags->v[i]);
+	if (glob_match(value, tag) || glob_match(value, name))
+		return true;
+	if (reference_parse(tag, &ref, NULL) < 0)
+		return false;
+	autofree char *full = reference_string(&ref);
+	autofree char *full_name = reference_name(&ref);
+	return glob_match(value, full) || glob_match(value, full_name);
+}
 
-		if (glob_match(value, tags->v[i]) || glob_match(value, name))
-			return true;
+/* With a filter by reference an image shows the names that match, and is out when none does. */
+static bool narrow_names(const struct filters *f, struct strv *names)
+{
+	if (!filters_has(f, "reference"))
+		return true;
+	for (size_t i = names->n; i-- > 0;) {
+		if (!filters_any(f, "reference", reference_matches, names->v[i]))
+			strv_remove(names, i);
 	}
-	return false;
+	return names->n > 0;
 }
 
 static bool image_matches(const struct filters *f, const struct image_details *d, bool all)
@@ -67,35 +79,27 @@ static bool image_matches(const struct filters *f, const struct image_details *d
 	if (dangling && !all && !filters_has(f, "dangling") && d->digests.n == 0)
 		return false;
 	return filters_any(f, "dangling", is_true, &dangling) &&
-	       filters_any(f, "reference", reference_matches, &d->tags) &&
 	       filters_labels(f, &d->config.config.labels);
 }
 
-/* Of an image that the filter chose, only the names that it chose. */
-static struct json *chosen_tags(const struct filters *f, const struct image_details *d)
+/* What the image's files take, as Docker counts; what is not unpacked takes its archives. */
+int64_t image_shown_size(const struct image_details *d)
 {
-	struct json *list = json_new_array();
-
-	for (size_t i = 0; i < d->tags.n; i++) {
-		const struct strv one = { .v = &d->tags.v[i], .n = 1 };
-
-		if (filters_any(f, "reference", reference_matches, &one))
-			json_add(list, json_new_string(d->tags.v[i]));
-	}
-	return list;
+	return d->unpacked > 0 ? d->unpacked : d->size;
 }
 
-static struct json *summary_document(const struct filters *f, const struct image_details *d)
+static struct json *summary_document(const struct http_request *r, const struct image_details *d)
 {
 	struct json *j = json_new_object();
 
 	json_set_string(j, "Id", d->id);
 	json_set_string(j, "ParentId", "");
-	json_set(j, "RepoTags", chosen_tags(f, d));
+	json_set(j, "RepoTags", json_new_strv(&d->tags));
 	json_set(j, "RepoDigests", json_new_strv(&d->digests));
 	json_set_int(j, "Created", d->created / NSEC_PER_SEC);
-	json_set_int(j, "Size", d->size);
-	json_set_int(j, "VirtualSize", d->size);
+	json_set_int(j, "Size", image_shown_size(d));
+	if (!api_at_least(r, 44))
+		json_set_int(j, "VirtualSize", image_shown_size(d));
 	json_set_int(j, "SharedSize", -1);
 	json_set(j, "Labels",
 		 d->config.config.labels.n > 0 ? json_new_kvs(&d->config.config.labels) : NULL);
@@ -105,6 +109,7 @@ static struct json *summary_document(const struct filters *f, const struct image
 
 struct created_limit {
 	struct http_request *request;
+	struct error *err;
 	int64_t created;
 	bool found;
 };
@@ -114,37 +119,41 @@ static bool created_of(const char *value, const void *arg)
 	struct created_limit *l = (struct created_limit *)(uintptr_t)arg;
 	CLEANUP(image_details_done) struct image_details d = { 0 };
 
-	l->found = image_lookup(api_images(l->request), api_ns(l->request), value, &d, NULL) == 0;
+	l->found = image_lookup(api_images(l->request), api_ns(l->request), value, &d, l->err) == 0;
 	l->created = d.created;
 	return true;
+}
+
+/* before=IMAGE and since=IMAGE */
+static int find_limit(const struct filters *f, const char *name, struct created_limit *l)
+{
+	if (filters_has(f, name))
+		filters_any(f, name, created_of, l);
+	return filters_has(f, name) && !l->found ? -1 : 0;
 }
 
 HANDLER(images_list)
 {
 	CLEANUP(filters_done) struct filters f = { 0 };
 	CLEANUP(image_details_list_done) struct image_details_list images = { 0 };
-	struct created_limit before = { .request = r }, since = { .request = r };
+	struct created_limit before = { .request = r, .err = err };
+	struct created_limit since = { .request = r, .err = err };
 	struct json *list;
 
 	if (filters_parse(r, list_filters, &f, err) < 0 ||
-	    image_list_details(api_images(r), api_ns(r), &images, err) < 0)
+	    image_list_details(api_images(r), api_ns(r), &images, err) < 0 ||
+	    find_limit(&f, "before", &before) < 0 || find_limit(&f, "since", &since) < 0)
 		return -1;
-	if (filters_has(&f, "before"))
-		filters_any(&f, "before", created_of, &before);
-	if (filters_has(&f, "since"))
-		filters_any(&f, "since", created_of, &since);
-	if ((filters_has(&f, "before") && !before.found) ||
-	    (filters_has(&f, "since") && !since.found))
-		return error_set(err, ERROR_NOT_FOUND, "No such image in filter");
 	list = json_new_array();
 	for (size_t i = 0; i < images.n; i++) {
-		const struct image_details *d = &images.v[i];
+		struct image_details *d = &images.v[i];
 
 		if ((before.found && d->created >= before.created) ||
 		    (since.found && d->created <= since.created))
 			continue;
-		if (image_matches(&f, d, http_query_bool(r, "all", false)))
-			json_add(list, summary_document(&f, d));
+		if (image_matches(&f, d, http_query_bool(r, "all", false)) &&
+		    narrow_names(&f, &d->tags))
+			json_add(list, summary_document(r, d));
 	}
 	http_reply_json(r, 200, list);
 	return 0;
@@ -166,13 +175,27 @@ static struct json *health_document(const struct healthcheck *h)
 	return j;
 }
 
+/* Members of a container's configuration that images never had a use for: gone since 1.50. */
+static void add_container_members(struct json *j)
+{
+	static const char *const flags[] = { "AttachStdin", "AttachStdout", "AttachStderr",
+					     "Tty",	    "OpenStdin",    "StdinOnce" };
+
+	json_set_string(j, "Hostname", "");
+	json_set_string(j, "Domainname", "");
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		json_set_bool(j, flags[i], false);
+	json_set_string(j, "Image", "");
+}
+
 static struct json *config_document(const struct image_config *c)
 {
 	struct json *j = json_new_object();
 
+	add_container_members(j);
 	json_set_string(j, "User", c->config.user ? c->config.user : "");
-	json_set(j, "ExposedPorts",
-		 c->config.exposed_ports.n > 0 ? json_new_keys(&c->config.exposed_ports) : NULL);
+	if (c->config.exposed_ports.n > 0)
+		json_set(j, "ExposedPorts", json_new_keys(&c->config.exposed_ports));
 	json_set(j, "Env", json_strv_or_null(&c->config.env));
 	json_set(j, "Cmd", json_strv_or_null(&c->config.cmd));
 	json_set(j, "Volumes", c->config.volumes.n > 0 ? json_new_keys(&c->config.volumes) : NULL);
@@ -189,7 +212,7 @@ static struct json *config_document(const struct image_config *c)
 	return j;
 }
 
-static struct json *inspect_document(const struct image_details *d)
+static struct json *inspect_document(const struct http_request *r, const struct image_details *d)
 {
 	struct json *j = json_new_object();
 	struct json *rootfs = json_new_object();
@@ -215,8 +238,10 @@ static struct json *inspect_document(const struct image_details *d)
 	if (!str_empty(c->platform.variant))
 		json_set_string(j, "Variant", c->platform.variant);
 	json_set_string(j, "Os", c->platform.os ? c->platform.os : "");
-	json_set_int(j, "Size", d->size);
-	json_set_string(driver, "Name", "overlayfs");
+	json_set_int(j, "Size", image_shown_size(d));
+	if (!api_at_least(r, 44))
+		json_set_int(j, "VirtualSize", image_shown_size(d));
+	json_set_string(driver, "Name", store_default_snapshotter(engine_store(api_engine(r))));
 	json_set(driver, "Data", NULL);
 	json_set(j, "GraphDriver", driver);
 	json_set_string(rootfs, "Type", "layers");
@@ -234,11 +259,16 @@ HANDLER(image_inspect)
 
 	if (image_lookup(api_images(r), api_ns(r), http_param(r, "name"), &d, err) < 0)
 		return -1;
-	http_reply_json(r, 200, inspect_document(&d));
+	http_reply_json(r, 200, inspect_document(r, &d));
 	return 0;
 }
 
-/* Newest first; the compressed layers' sizes go to the entries that made one. */
+static int64_t layer_size(const struct image_details *d, size_t layer)
+{
+	return d->unpacked > 0 ? d->layer_sizes[layer] : d->layers.v[layer].size;
+}
+
+/* Newest first; the layers' sizes go to the entries that made one. */
 HANDLER(image_history)
 {
 	CLEANUP(image_details_done) struct image_details d = { 0 };
@@ -262,7 +292,7 @@ HANDLER(image_history)
 		json_set_string(j, "CreatedBy", h->created_by ? h->created_by : "");
 		json_set(j, "Tags", first ? json_strv_or_null(&d.tags) : NULL);
 		json_set_int(j, "Size",
-			     !h->empty_layer && layer > 0 ? d.layers.v[layer - 1].size : 0);
+			     !h->empty_layer && layer > 0 ? layer_size(&d, layer - 1) : 0);
 		json_set_string(j, "Comment", h->comment ? h->comment : "");
 		if (!h->empty_layer && layer > 0)
 			layer--;
@@ -272,7 +302,8 @@ HANDLER(image_history)
 	return 0;
 }
 
-static void emit_image(struct http_request *r, const char *action, const char *id, const char *name)
+static void emit_image(struct http_request *r, const char *action, const char *id, const char *name,
+		       const struct kvs *labels)
 {
 	struct engine_event e = {
 		.ns = api_ns(r),
@@ -281,6 +312,8 @@ static void emit_image(struct http_request *r, const char *action, const char *i
 		.id = id,
 	};
 
+	if (labels)
+		kvs_copy(&e.attributes, labels);
 	kvs_set(&e.attributes, "name", name);
 	engine_emit(api_engine(r), &e);
 	kvs_done(&e.attributes);
@@ -297,7 +330,11 @@ HANDLER(image_tag_handler)
 	if (image_lookup(api_images(r), api_ns(r), http_param(r, "name"), &d, err) < 0 ||
 	    image_tag(api_images(r), api_ns(r), http_param(r, "name"), target, err) < 0)
 		return -1;
-	emit_image(r, "tag", d.id, target);
+	autoreference struct reference ref = REFERENCE_INIT;
+	if (reference_parse(target, &ref, NULL) == 0)
+		reference_default_tag(&ref);
+	autofree char *familiar = ref.path ? reference_familiar(&ref) : xstrdup(target);
+	emit_image(r, "tag", d.id, familiar, &d.config.config.labels);
 	http_reply_empty(r, 201);
 	return 0;
 }
@@ -343,6 +380,18 @@ static bool names_id(const char *name, const struct image_details *d)
 	return str_has_prefix(digest_hex(d->id), hex);
 }
 
+/* By its id, an image with several names goes by force only. */
+static int check_names(const struct image_details *d, const char *name, bool force,
+		       struct error *err)
+{
+	if (force || !names_id(name, d) || d->tags.n <= 1)
+		return 0;
+	return error_set(err, ERROR_ABORTED,
+			 "conflict: unable to delete %.12s (must be forced) - image is referenced "
+			 "in multiple repositories",
+			 digest_hex(d->id));
+}
+
 static void add_all(struct json *list, const char *key, const struct strv *values)
 {
 	for (size_t i = 0; i < values->n; i++) {
@@ -362,6 +411,7 @@ HANDLER(image_delete_handler)
 	struct json *list;
 
 	if (image_lookup(api_images(r), api_ns(r), name, &d, err) < 0 ||
+	    check_names(&d, name, force, err) < 0 ||
 	    check_users(r, &d, name, names_id(name, &d), force, err) < 0 ||
 	    image_untag(api_images(r), api_ns(r), name, force, &untagged, &deleted, err) < 0)
 		return -1;
@@ -369,9 +419,9 @@ HANDLER(image_delete_handler)
 	add_all(list, "Untagged", &untagged);
 	add_all(list, "Deleted", &deleted);
 	for (size_t i = 0; i < untagged.n; i++)
-		emit_image(r, "untag", d.id, untagged.v[i]);
+		emit_image(r, "untag", d.id, d.id, &d.config.config.labels);
 	for (size_t i = 0; i < deleted.n; i++)
-		emit_image(r, "delete", deleted.v[i], deleted.v[i]);
+		emit_image(r, "delete", deleted.v[i], deleted.v[i], NULL);
 	http_reply_json(r, 200, list);
 	return 0;
 }

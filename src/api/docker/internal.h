@@ -69,13 +69,20 @@ int resources_parse(const struct json *host_config, struct resources *ret, struc
 int registry_auth_parse(const char *header, struct registry_auth *ret, bool *ret_given,
 			struct error *err);
 
+/* images.c */
+int64_t image_shown_size(const struct image_details *d);
+
 /* view.c */
 struct json *container_inspect_document(const struct docker_api *d, const struct container_view *v);
 struct json *container_summary_document(const struct container_view *v);
 /* SizeRw, and SizeRootFs with the image's layers; what cannot be told is 0. */
-void container_add_sizes(struct http_request *r, const struct container_view *v, struct json *j);
+void container_sizes(const struct docker_api *d, const struct container_view *v, struct json *j);
 char *container_status_text(const struct container_view *v, int64_t now);
 struct json *endpoint_document(const struct endpoint *e);
+
+/* view-host.c */
+struct json *container_host_document(const struct docker_api *d, const struct container_view *v);
+struct json *container_driver_document(const struct docker_api *d, const struct container_view *v);
 
 /* Handlers, by file. */
 #define HANDLER(name) int docker_##name(struct http_request *r, struct error *err)
@@ -128,4 +135,7 @@ HANDLER(system_info);
 HANDLER(system_auth);
 HANDLER(system_df);
 HANDLER(system_events);
+HANDLER(unsupported);
+HANDLER(swarm);
+HANDLER(plugins_list);
 HANDLER(build_prune);

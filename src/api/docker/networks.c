@@ -4,13 +4,39 @@
 
 #include <string.h>
 
+static bool is_builtin(const struct network_view *n)
+{
+	return str_equal(n->name, "bridge") || str_equal(n->name, "host") ||
+	       str_equal(n->name, "none");
+}
+
+/* The default bridge's, in the words by which it could have been made. */
+static struct json *bridge_options(const struct network_view *n)
+{
+	static const char *const options[][2] = {
+		{ "default_bridge", "true" },
+		{ "enable_icc", "true" },
+		{ "enable_ip_masquerade", "true" },
+		{ "host_binding_ipv4", "0.0.0.0" },
+	};
+	struct json *j = json_new_kvs(&n->options);
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		autofree char *key = xasprintf("com.docker.network.bridge.%s", options[i][0]);
+
+		if (!json_get(j, key))
+			json_set_string(j, key, options[i][1]);
+	}
+	return j;
+}
+
 static struct json *network_document(struct http_request *r, const struct network_view *n,
 				     bool with_containers)
 {
 	struct json *j = json_new_object();
 	struct json *ipam = json_new_object();
 	struct json *pools = json_new_array();
-	struct json *containers = json_new_object();
+	struct json *containers = json_new_object(), *from = json_new_object();
 
 	if (n->subnet) {
 		struct json *pool = json_new_object();
@@ -20,7 +46,7 @@ static struct json *network_document(struct http_request *r, const struct networ
 		json_add(pools, pool);
 	}
 	json_set_string(ipam, "Driver", "default");
-	json_set(ipam, "Options", NULL);
+	json_set(ipam, "Options", is_builtin(n) ? NULL : json_new_object());
 	json_set(ipam, "Config", pools);
 	for (size_t i = 0; with_containers && i < n->endpoints.n; i++) {
 		CLEANUP(container_view_freep) struct container_view *v = NULL;
@@ -41,15 +67,19 @@ static struct json *network_document(struct http_request *r, const struct networ
 	json_set_time(j, "Created", n->created_at);
 	json_set_string(j, "Scope", "local");
 	json_set_string(j, "Driver", n->driver);
-	json_set_bool(j, "EnableIPv4", true);
+	if (api_at_least(r, 47))
+		json_set_bool(j, "EnableIPv4", true);
 	json_set_bool(j, "EnableIPv6", false);
 	json_set(j, "IPAM", ipam);
 	json_set_bool(j, "Internal", n->internal);
 	json_set_bool(j, "Attachable", false);
 	json_set_bool(j, "Ingress", false);
+	json_set_string(from, "Network", "");
+	json_set(j, "ConfigFrom", from);
 	json_set_bool(j, "ConfigOnly", false);
 	json_set(j, "Containers", containers);
-	json_set(j, "Options", json_new_kvs(&n->options));
+	json_set(j, "Options",
+		 str_equal(n->name, "bridge") ? bridge_options(n) : json_new_kvs(&n->options));
 	json_set(j, "Labels", json_new_kvs(&n->labels));
 	return j;
 }
@@ -60,12 +90,6 @@ static const char *const list_filters[] = { "driver", "id",   "label",	  "name",
 static bool contains(const char *value, const void *arg)
 {
 	return strstr(arg, value) != NULL;
-}
-
-static bool is_builtin(const struct network_view *n)
-{
-	return str_equal(n->name, "bridge") || str_equal(n->name, "host") ||
-	       str_equal(n->name, "none");
 }
 
 static bool network_matches(const struct filters *f, const struct network_view *n)
@@ -104,6 +128,22 @@ HANDLER(network_inspect)
 	return 0;
 }
 
+static void emit_network(struct http_request *r, const char *action, const char *id,
+			 const char *name)
+{
+	struct engine_event e = {
+		.ns = api_ns(r),
+		.type = "network",
+		.action = action,
+		.id = id,
+	};
+
+	kvs_set(&e.attributes, "name", name);
+	kvs_set(&e.attributes, "type", "bridge");
+	engine_emit(api_engine(r), &e);
+	kvs_done(&e.attributes);
+}
+
 HANDLER(networks_create)
 {
 	autokvs struct kvs labels = KVS_INIT, options = KVS_INIT;
@@ -121,15 +161,17 @@ HANDLER(networks_create)
 	if (str_empty(name))
 		return error_set(err, ERROR_INVALID_ARGUMENT, "network name is required");
 	if (!str_empty(driver) && !str_equal(driver, "bridge") && !str_equal(driver, "default"))
-		return error_set(err, ERROR_NOT_FOUND,
-				 "could not find plugin %s in v1 plugin registry: plugin not found",
-				 driver);
+		return error_set(err, ERROR_NOT_FOUND, "plugin \"%s\" not found", driver);
+	if (str_equal(name, "bridge") || str_equal(name, "host") || str_equal(name, "none"))
+		return error_set(err, ERROR_PERMISSION_DENIED,
+				 "operation is not permitted on predefined %s network", name);
 	pool = json_array_get(json_get(json_get(body, "IPAM"), "Config"), 0);
 	if (network_create(engine_network(api_engine(r)), name, json_get_string(pool, "Subnet"),
 			   json_get_string(pool, "Gateway"), json_get_bool(body, "Internal", false),
 			   &labels, &options, id, err) < 0)
 		return -1;
 	reply = json_new_object();
+	emit_network(r, "create", id, name);
 	json_set_string(reply, "Id", id);
 	json_set_string(reply, "Warning", "");
 	http_reply_json(r, 201, reply);
@@ -138,8 +180,12 @@ HANDLER(networks_create)
 
 HANDLER(network_delete)
 {
-	if (network_remove(engine_network(api_engine(r)), http_param(r, "id"), err) < 0)
+	CLEANUP(network_view_done) struct network_view n = { 0 };
+	struct network_service *s = engine_network(api_engine(r));
+
+	if (network_get(s, http_param(r, "id"), &n, err) < 0 || network_remove(s, n.id, err) < 0)
 		return -1;
+	emit_network(r, "destroy", n.id, n.name);
 	http_reply_empty(r, 204);
 	return 0;
 }
@@ -161,8 +207,10 @@ HANDLER(networks_prune)
 		const struct network_view *n = &views.v[i];
 
 		if (!is_builtin(n) && n->endpoints.n == 0 && filters_labels(&f, &n->labels) &&
-		    network_remove(s, n->id, NULL) == 0)
+		    network_remove(s, n->id, NULL) == 0) {
+			emit_network(r, "destroy", n->id, n->name);
 			json_add(deleted, json_new_string(n->name));
+		}
 	}
 	json_set(reply, "NetworksDeleted", deleted);
 	http_reply_json(r, 200, reply);

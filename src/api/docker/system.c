@@ -5,9 +5,11 @@
 #include "base/mem.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
+#include <sys/vfs.h>
 
 #define OS_RELEASE_MAX (64 << 10)
 
@@ -51,6 +53,7 @@ HANDLER(system_version)
 	json_set_string(details, "MinAPIVersion", DOCKER_API_MIN);
 	json_set_string(details, "Arch", go_arch(u.machine));
 	json_set_string(details, "Os", "linux");
+	json_set_string(details, "Experimental", "false");
 	json_set_string(details, "KernelVersion", u.release);
 	json_set_string(engine, "Name", "Engine");
 	json_set_string(engine, "Version", KISTL_VERSION);
@@ -63,6 +66,7 @@ HANDLER(system_version)
 	json_set_string(j, "MinAPIVersion", DOCKER_API_MIN);
 	json_set_string(j, "GitCommit", "");
 	json_set_string(j, "GoVersion", "");
+	json_set_bool(j, "Experimental", false);
 	json_set_string(j, "Os", "linux");
 	json_set_string(j, "Arch", go_arch(u.machine));
 	json_set_string(j, "KernelVersion", u.release);
@@ -70,21 +74,71 @@ HANDLER(system_version)
 	return 0;
 }
 
-static char *os_name(void)
+/* A value of /etc/os-release, without its quotes. */
+static char *os_release(const char *key)
 {
 	autobuf struct buf b = BUF_INIT(OS_RELEASE_MAX);
 	autostrv struct strv lines = STRV_INIT;
+	size_t key_len = strlen(key);
 
 	if (fs_read(AT_FDCWD, "/etc/os-release", &b) < 0)
-		return xstrdup("Linux");
+		return xstrdup("");
 	strv_split(&lines, b.data, "\n");
 	for (size_t i = 0; i < lines.n; i++) {
-		size_t len = strlen(lines.v[i]);
+		const char *value = lines.v[i] + key_len + 1;
 
-		if (str_has_prefix(lines.v[i], "PRETTY_NAME=\"") && len > 14)
-			return xstrndup(lines.v[i] + 13, len - 14);
+		if (!str_has_prefix(lines.v[i], key) || value[-1] != '=')
+			continue;
+		value += strspn(value, "\"'");
+		return xstrndup(value, strcspn(value, "\"'"));
 	}
-	return xstrdup("Linux");
+	return xstrdup("");
+}
+
+/* Where the images lie: what people look at first when a host's file system is to blame. */
+static struct json *driver_status(struct engine *e)
+{
+	const struct engine_config *c = engine_get_config(e);
+	struct json *list = json_new_array(), *pair = json_new_array();
+	struct statfs fs;
+	const char *name = "<unknown>";
+	static const struct {
+		long magic;
+		const char *name;
+	} known[] = {
+		{ EXT4_SUPER_MAGIC, "extfs" },		{ XFS_SUPER_MAGIC, "xfs" },
+		{ BTRFS_SUPER_MAGIC, "btrfs" },		{ TMPFS_MAGIC, "tmpfs" },
+		{ OVERLAYFS_SUPER_MAGIC, "overlayfs" }, { F2FS_SUPER_MAGIC, "f2fs" },
+	};
+
+	if (statfs(c->root, &fs) == 0) {
+		for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+			if ((long)fs.f_type == known[i].magic)
+				name = known[i].name;
+		}
+	}
+	json_add(pair, json_new_string("Backing Filesystem"));
+	json_add(pair, json_new_string(name));
+	json_add(list, pair);
+	return list;
+}
+
+static struct json *registry_document(void)
+{
+	struct json *j = json_new_object(), *index = json_new_object();
+	struct json *hub = json_new_object(), *local = json_new_array();
+
+	json_set_string(hub, "Name", "docker.io");
+	json_set(hub, "Mirrors", json_new_array());
+	json_set_bool(hub, "Secure", true);
+	json_set_bool(hub, "Official", true);
+	json_set(index, "docker.io", hub);
+	json_add(local, json_new_string("::1/128"));
+	json_add(local, json_new_string("127.0.0.0/8"));
+	json_set(j, "InsecureRegistryCIDRs", local);
+	json_set(j, "IndexConfigs", index);
+	json_set(j, "Mirrors", json_new_array());
+	return j;
 }
 
 static void info_containers(struct http_request *r, struct json *j)
@@ -147,14 +201,14 @@ static void info_host(struct json *j)
 {
 	struct utsname u;
 	struct sysinfo si;
-	autofree char *os = os_name();
+	autofree char *os = os_release("PRETTY_NAME"), *version = os_release("VERSION_ID");
 	bool v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
 
 	uname(&u);
 	sysinfo(&si);
 	json_set_string(j, "KernelVersion", u.release);
 	json_set_string(j, "OperatingSystem", os);
-	json_set_string(j, "OSVersion", "");
+	json_set_string(j, "OSVersion", version);
 	json_set_string(j, "OSType", "linux");
 	json_set_string(j, "Architecture", u.machine);
 	json_set_string(j, "Name", u.nodename);
@@ -180,7 +234,7 @@ HANDLER(system_info)
 	info_containers(r, j);
 	json_set_int(j, "Images", (int64_t)images.n);
 	json_set_string(j, "Driver", store_default_snapshotter(engine_store(d->engine)));
-	json_set(j, "DriverStatus", json_new_array());
+	json_set(j, "DriverStatus", driver_status(api_engine(r)));
 	info_plugins(j);
 	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
 		json_set_bool(j, yes[i], true);
@@ -192,7 +246,7 @@ HANDLER(system_info)
 	info_host(j);
 	info_runtimes(r, j);
 	json_set_string(j, "IndexServerAddress", "https://index.docker.io/v1/");
-	json_set(j, "RegistryConfig", json_new_object());
+	json_set(j, "RegistryConfig", registry_document());
 	json_set_string(j, "HttpProxy", "");
 	json_set_string(j, "HttpsProxy", "");
 	json_set_string(j, "NoProxy", "");
@@ -249,12 +303,14 @@ static struct json *df_images(struct http_request *r, int64_t *layers, struct er
 		json_set(j, "RepoTags", json_new_strv(&d->tags));
 		json_set(j, "RepoDigests", json_new_strv(&d->digests));
 		json_set_int(j, "Created", d->created / NSEC_PER_SEC);
-		json_set_int(j, "Size", d->size);
+		json_set_int(j, "Size", image_shown_size(d));
+		if (!api_at_least(r, 44))
+			json_set_int(j, "VirtualSize", image_shown_size(d));
 		json_set_int(j, "SharedSize", 0);
 		json_set_int(j, "Containers", (int64_t)users.n);
 		json_set(j, "Labels", json_new_kvs(&d->config.config.labels));
 		json_add(list, j);
-		*layers += d->size;
+		*layers += image_shown_size(d);
 	}
 	return list;
 }
@@ -269,7 +325,7 @@ static struct json *df_containers(struct http_request *r, struct error *err)
 	for (size_t i = 0; i < views.n; i++) {
 		struct json *j = container_summary_document(views.v[i]);
 
-		container_add_sizes(r, views.v[i], j);
+		container_sizes(http_request_arg(r), views.v[i], j);
 		json_add(list, j);
 	}
 	return list;
@@ -286,13 +342,15 @@ static struct json *df_volumes(struct http_request *r, struct error *err)
 		struct json *j = json_new_object(), *usage = json_new_object();
 
 		json_set_int(usage, "RefCount", (int64_t)views.v[i].ref_count);
-		json_set_int(usage, "Size", -1);
+		json_set_int(usage, "Size", engine_volume_size(&views.v[i]));
 		json_set_string(j, "Name", views.v[i].name);
 		json_set_string(j, "Driver", "local");
 		json_set_string(j, "Mountpoint", views.v[i].mountpoint);
 		json_set_string(j, "Scope", "local");
 		json_set(j, "Labels", json_new_kvs(&views.v[i].labels));
-		json_set(j, "Options", NULL);
+		json_set_time(j, "CreatedAt", views.v[i].created_at);
+		json_set(j, "Options",
+			 views.v[i].options.n > 0 ? json_new_kvs(&views.v[i].options) : NULL);
 		json_set(j, "UsageData", usage);
 		json_add(list, j);
 	}
@@ -315,17 +373,6 @@ HANDLER(system_df)
 	json_set(j, "Containers", TAKE_PTR(containers));
 	json_set(j, "Volumes", TAKE_PTR(volumes));
 	json_set(j, "BuildCache", json_new_array());
-	http_reply_json(r, 200, j);
-	return 0;
-}
-
-/* There is no builder, so its cache is as clean as a client may wish. */
-HANDLER(build_prune)
-{
-	struct json *j = json_new_object();
-
-	json_set(j, "CachesDeleted", NULL);
-	json_set_int(j, "SpaceReclaimed", 0);
 	http_reply_json(r, 200, j);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A container as Docker's documents show it. */
+/* A container as Docker's documents show it; its HostConfig is in view-host.c. */
 
 #include "api/docker/internal.h"
 #include "base/human.h"
@@ -91,6 +91,22 @@ struct json *endpoint_document(const struct endpoint *e)
 	return j;
 }
 
+/* What the container answers to, on networks that a user has made. */
+static void add_names(const struct container_view *v, struct json *endpoint)
+{
+	autofree char *short_id = xstrndup(v->id, 12);
+	const char *mode = v->config.network_mode ? v->config.network_mode : "bridge";
+	autostrv struct strv names = STRV_INIT;
+
+	if (str_equal(mode, "bridge") || str_equal(mode, "host") || str_equal(mode, "none"))
+		return;
+	json_set(endpoint, "Aliases", json_strv_or_null(&v->config.network_aliases));
+	strv_push(&names, v->name);
+	strv_extend(&names, &v->config.network_aliases);
+	strv_push(&names, short_id);
+	json_set(endpoint, "DNSNames", json_new_strv(&names));
+}
+
 static struct json *networks_document(const struct container_view *v)
 {
 	struct json *j = json_new_object();
@@ -98,11 +114,10 @@ static struct json *networks_document(const struct container_view *v)
 
 	if (str_has_prefix(mode, "container:"))
 		return j;
-	json_set(j,
-		 v->endpoint.network ? v->endpoint.network
-		 : mode		     ? mode
-				     : "bridge",
-		 endpoint_document(&v->endpoint));
+	struct json *e = endpoint_document(&v->endpoint);
+
+	add_names(v, e);
+	json_set(j, v->endpoint.network ? v->endpoint.network : mode ? mode : "bridge", e);
 	return j;
 }
 
@@ -131,6 +146,16 @@ static struct json *ports_document(const struct container_view *v)
 	return j;
 }
 
+/* Where the network namespace can be entered; NULL when it is not this container's own. */
+static char *sandbox_key(const struct container_view *v)
+{
+	const char *mode = v->config.network_mode;
+
+	if (!is_running(v) || v->pid <= 0 || (mode && str_has_prefix(mode, "container:")))
+		return NULL;
+	return xasprintf("/proc/%d/ns/net", v->pid);
+}
+
 static struct json *network_settings(const struct container_view *v)
 {
 	struct json *j = json_new_object();
@@ -138,8 +163,10 @@ static struct json *network_settings(const struct container_view *v)
 	const struct endpoint *e = &v->endpoint;
 
 	json_set_string(j, "Bridge", "");
-	json_set_string(j, "SandboxID", "");
-	json_set_string(j, "SandboxKey", "");
+	autofree char *sandbox = sandbox_key(v);
+
+	json_set_string(j, "SandboxID", sandbox ? v->id : "");
+	json_set_string(j, "SandboxKey", sandbox ? sandbox : "");
 	json_set(j, "Ports", ports_document(v));
 	json_set_bool(j, "HairpinMode", false);
 	json_set_string(j, "LinkLocalIPv6Address", "");
@@ -158,6 +185,23 @@ static struct json *network_settings(const struct container_view *v)
 	return j;
 }
 
+/* The third part of -v as the user wrote it; for a named volume without one Docker shows "z". */
+static char *mount_mode(const struct container_view *v, const struct mount_view *m)
+{
+	const struct json *binds = json_get(json_get(v->extension, "HostConfig"), "Binds");
+
+	for (size_t i = 0; i < json_array_len(binds); i++) {
+		autostrv struct strv parts = STRV_INIT;
+
+		strv_split(&parts, json_string(json_array_get(binds, i)), ":");
+		if (parts.n == 3 && str_equal(parts.v[1], m->destination))
+			return xstrdup(parts.v[2]);
+		if (parts.n == 2 && str_equal(parts.v[1], m->destination))
+			break;
+	}
+	return xstrdup(str_equal(m->type, "volume") && !m->anonymous ? "z" : "");
+}
+
 static struct json *mounts_document(const struct container_view *v)
 {
 	struct json *list = json_new_array();
@@ -165,6 +209,7 @@ static struct json *mounts_document(const struct container_view *v)
 	for (size_t i = 0; i < v->mounts.n; i++) {
 		const struct mount_view *m = &v->mounts.v[i];
 		struct json *j = json_new_object();
+		autofree char *mode = mount_mode(v, m);
 
 		json_set_string(j, "Type", m->type);
 		if (!str_empty(m->name))
@@ -173,7 +218,7 @@ static struct json *mounts_document(const struct container_view *v)
 		json_set_string(j, "Destination", m->destination);
 		if (!str_empty(m->driver))
 			json_set_string(j, "Driver", m->driver);
-		json_set_string(j, "Mode", m->mode ? m->mode : "");
+		json_set_string(j, "Mode", mode);
 		json_set_bool(j, "RW", m->rw);
 		json_set_string(j, "Propagation", m->propagation ? m->propagation : "");
 		json_add(list, j);
@@ -204,58 +249,18 @@ static struct json *config_document(const struct container_view *v)
 	json_set(j, "Labels", json_new_kvs(&v->config.labels));
 	if (v->config.exposed_ports.n > 0)
 		json_set(j, "ExposedPorts", json_new_keys(&v->config.exposed_ports));
+	else
+		json_del(j, "ExposedPorts");
+	if (json_object_len(json_get(j, "Volumes")) == 0)
+		json_set(j, "Volumes", NULL);
 	if (!str_empty(v->config.stop_signal))
 		json_set_string(j, "StopSignal", v->config.stop_signal);
-	return j;
-}
-
-/* What the client asked for at the creation, with what has been updated since. */
-static struct json *host_document(const struct container_view *v)
-{
-#define R(member) offsetof(struct resources, member)
-	static const struct {
-		const char *name;
-		size_t offset;
-	} numbers[] = {
-		{ "Memory", R(memory) },
-		{ "MemoryReservation", R(memory_reservation) },
-		{ "MemorySwap", R(memory_swap) },
-		{ "NanoCpus", R(nano_cpus) },
-		{ "CpuShares", R(cpu_shares) },
-		{ "CpuPeriod", R(cpu_period) },
-		{ "CpuQuota", R(cpu_quota) },
-		{ "CpuRealtimePeriod", R(cpu_rt_period) },
-		{ "CpuRealtimeRuntime", R(cpu_rt_runtime) },
-		{ "PidsLimit", R(pids_limit) },
-		{ "BlkioWeight", R(blkio_weight) },
-	};
-#undef R
-	const struct resources *r = &v->config.resources;
-	struct json *j = json_copy(json_get(v->extension, "HostConfig"));
-	struct json *policy = json_new_object();
-
-	if (!j)
-		j = json_new_object();
-	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
-		int64_t value = *(const int64_t *)((const char *)r + numbers[i].offset);
-
-		if (value != 0)
-			json_set_int(j, numbers[i].name, value);
-	}
-	if (!str_empty(r->cpuset_cpus))
-		json_set_string(j, "CpusetCpus", r->cpuset_cpus);
-	if (!str_empty(r->cpuset_mems))
-		json_set_string(j, "CpusetMems", r->cpuset_mems);
-	json_set_string(policy, "Name", v->config.restart_policy ? v->config.restart_policy : "no");
-	json_set_int(policy, "MaximumRetryCount", v->config.restart_max_retries);
-	json_set(j, "RestartPolicy", policy);
 	return j;
 }
 
 struct json *container_inspect_document(const struct docker_api *d, const struct container_view *v)
 {
 	struct json *j = json_new_object();
-	struct json *driver = json_new_object();
 	autofree char *name = xasprintf("/%s", v->name);
 
 	json_set_string(j, "Id", v->id);
@@ -276,10 +281,8 @@ struct json *container_inspect_document(const struct docker_api *d, const struct
 	json_set_string(j, "ProcessLabel", "");
 	json_set_string(j, "AppArmorProfile", "");
 	json_set(j, "ExecIDs", json_strv_or_null(&v->exec_ids));
-	json_set(j, "HostConfig", host_document(v));
-	json_set_string(driver, "Name", v->snapshotter ? v->snapshotter : "overlayfs");
-	json_set(driver, "Data", NULL);
-	json_set(j, "GraphDriver", driver);
+	json_set(j, "HostConfig", container_host_document(d, v));
+	json_set(j, "GraphDriver", container_driver_document(d, v));
 	json_set(j, "Mounts", mounts_document(v));
 	json_set(j, "Config", config_document(v));
 	json_set(j, "NetworkSettings", network_settings(v));
@@ -321,10 +324,15 @@ static struct json *summary_ports(const struct container_view *v)
 	return list;
 }
 
-/* As ps shows it: words that need quoting are not quoted by Docker either. */
+/* As ps shows it: arguments with a space are quoted, the program is not. */
 static char *command_text(const struct strv *args)
 {
-	return strv_join(args, " ");
+	autostrv struct strv words = STRV_INIT;
+
+	for (size_t i = 0; i < args->n; i++)
+		strv_push_printf(&words, i > 0 && strchr(args->v[i], ' ') ? "'%s'" : "%s",
+				 args->v[i]);
+	return strv_join(&words, " ");
 }
 
 struct json *container_summary_document(const struct container_view *v)
@@ -354,26 +362,4 @@ struct json *container_summary_document(const struct container_view *v)
 	json_set(j, "NetworkSettings", networks);
 	json_set(j, "Mounts", mounts_document(v));
 	return j;
-}
-
-void container_add_sizes(struct http_request *r, const struct container_view *v, struct json *j)
-{
-	const struct store_ctx c = { .store = engine_store(api_engine(r)), .ns = api_ns(r) };
-	autofree char *key = xstrdup(v->snapshot_key ? v->snapshot_key : "");
-	int64_t own = 0, all = 0;
-
-	while (*key) {
-		CLEANUP(snapshot_info_done) struct snapshot_info info = { 0 };
-		struct snapshot_usage usage = { 0 };
-
-		if (snapshot_usage(&c, v->snapshotter, key, &usage, NULL) < 0 ||
-		    snapshot_stat(&c, v->snapshotter, key, &info, NULL) < 0)
-			break;
-		if (str_equal(key, v->snapshot_key))
-			own = usage.size;
-		all += usage.size;
-		str_replace(&key, info.parent ? info.parent : "");
-	}
-	json_set_int(j, "SizeRw", own);
-	json_set_int(j, "SizeRootFs", all);
 }

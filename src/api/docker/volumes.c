@@ -113,6 +113,7 @@ HANDLER(volumes_prune)
 	CLEANUP(volume_views_done) struct volume_views views = { 0 };
 	struct json *reply, *deleted;
 	const bool yes = true;
+	int64_t reclaimed = 0;
 	bool all;
 
 	if (filters_parse(r, prune_filters, &f, err) < 0 ||
@@ -126,12 +127,16 @@ HANDLER(volumes_prune)
 	for (size_t i = 0; i < views.n; i++) {
 		const struct volume_view *v = &views.v[i];
 
-		if (v->ref_count == 0 && (all || v->anonymous) && filters_labels(&f, &v->labels) &&
-		    engine_volume_remove(api_engine(r), api_ns(r), v->name, false, NULL) == 0)
-			json_add(deleted, json_new_string(v->name));
+		if (v->ref_count > 0 || (!all && !v->anonymous) || !filters_labels(&f, &v->labels))
+			continue;
+		int64_t size = engine_volume_size(v);
+		if (engine_volume_remove(api_engine(r), api_ns(r), v->name, false, NULL) < 0)
+			continue;
+		json_add(deleted, json_new_string(v->name));
+		reclaimed += MAX(size, 0);
 	}
 	json_set(reply, "VolumesDeleted", deleted);
-	json_set_int(reply, "SpaceReclaimed", 0);
+	json_set_int(reply, "SpaceReclaimed", reclaimed);
 	http_reply_json(r, 200, reply);
 	return 0;
 }
