@@ -10,6 +10,8 @@ import time
 from measure import Daemon, Failed, du, run
 
 BUSYBOX = "docker.io/bench/busybox:latest"
+# Cgroups are the host's, and some runtimes name them as the container: another bench may be running.
+PREFIX = f"bench{os.getpid()}-"
 
 
 def package_files(*packages):
@@ -72,7 +74,7 @@ class Subject:
         return du(package_files(*self.packages))
 
     def fresh(self):
-        return f"c{next(self.numbers)}"
+        return f"{PREFIX}c{next(self.numbers)}"
 
 
 class Docker(Subject):
@@ -314,7 +316,7 @@ class Crun:
 
     def run_rm(self, _network):
         return [self.program, "--root", "/run/crun-bench", "--cgroup-manager", "cgroupfs", "run",
-                "--bundle", self.bundle, f"bench{next(self.numbers)}"]
+                "--bundle", self.bundle, f"{PREFIX}r{next(self.numbers)}"]
 
     def start_sleeper(self, name):
         path = os.path.join(self.bundle, "config.json")
