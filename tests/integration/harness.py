@@ -248,11 +248,12 @@ def processes():
 
 
 def container_cgroups():
-    """Ids of the containers with a directory under any controller."""
+    """Container ids with a cgroup under any controller, or a state directory of their OCI runtime."""
     ids = set()
-    for path in glob.glob("/sys/fs/cgroup/*/kistl/*") + glob.glob("/sys/fs/cgroup/kistl/*"):
-        if os.path.isdir(path) and re.fullmatch(r"[0-9a-f]{64}", os.path.basename(path)):
-            ids.add(os.path.basename(path))
+    for pattern in ("/sys/fs/cgroup/*/kistl/*", "/sys/fs/cgroup/kistl/*", "/run/kistl-runtime/*/*"):
+        for path in glob.glob(pattern):
+            if os.path.isdir(path) and re.fullmatch(r"[0-9a-f]{64}", os.path.basename(path)):
+                ids.add(os.path.basename(path))
     return ids
 
 
@@ -415,7 +416,7 @@ class Daemon:
         if not new:
             return []
         commands = "\n".join(p[2] for p in processes().values())
-        return [f"cgroup kistl/{i}" for i in new if i not in commands]
+        return [f"cgroup or runtime state of {i}" for i in new if i not in commands]
 
     def left_mounts(self):
         found = []

@@ -14,7 +14,8 @@ import threading
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SHIM = os.environ.get("KISTL_SHIM", os.path.join(ROOT, "build", "kistl-shim"))
+BUILD = os.environ.get("KISTL_BUILD", os.path.join(ROOT, "build"))
+SHIM = os.environ.get("KISTL_SHIM", os.path.join(BUILD, "kistl-shim"))
 
 _pool = None
 
