@@ -167,8 +167,14 @@ static int volume_make(struct engine *e, const char *ns, const char *name, const
 	if (options)
 		json_set(j, "options", json_new_kvs(options));
 	autofree char *text = json_format(j, /* pretty */ false);
-	if (record_put(&ctx, VOLUME_KIND, name, text, sync, err) < 0)
+	if (record_put(&ctx, VOLUME_KIND, name, text, sync, err) < 0) {
+		autofree char *dir = volume_dir(e, ns, name);
+
+		/* Of a volume of that name that nobody knows any more the data stays. */
+		if (rmdir(path) == 0)
+			(void)rmdir(dir);
 		return error_wrap(err, "make volume '%s'", name);
+	}
 	volume_emit(e, ns, name, "create", NULL, NULL);
 	return 0;
 }
