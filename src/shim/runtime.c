@@ -148,6 +148,7 @@ char *runtime_log_message(const char *text, size_t len)
 }
 
 struct running {
+	char *binary;
 	char *verb;
 	char *log;
 	off_t offset; /* what the log held before */
@@ -175,10 +176,12 @@ static void on_exit_of_runtime(int status, int64_t when UNUSED, void *arg)
 		autofree char *msg = read_message(c);
 		autofree char *how = process_status_string(status);
 
-		error_set(&err, ERROR_UNKNOWN, "OCI runtime %s failed: %s", c->verb,
-			  msg ? msg : how);
+		/* What says nothing is at least named. */
+		error_set(&err, ERROR_UNKNOWN, "OCI runtime %s failed: %s%s%s", c->verb,
+			  msg ? "" : c->binary, msg ? "" : ": ", msg ? msg : how);
 	}
 	c->done(status != 0 ? &err : NULL, c->arg);
+	free(c->binary);
 	free(c->verb);
 	free(c->log);
 	free(c);
@@ -207,7 +210,9 @@ int runtime_run(const struct runtime *r, const struct runtime_call *call,
 		return error_wrap(err, "OCI runtime %s failed", call->verb);
 
 	struct running *c = xnew(struct running);
-	*c = (struct running){ xstrdup(call->verb), xstrdup(call->log), offset, done, arg };
+	*c = (struct running){
+		xstrdup(r->binary), xstrdup(call->verb), xstrdup(call->log), offset, done, arg
+	};
 	reaper_watch(pid, on_exit_of_runtime, c);
 	return 0;
 }
