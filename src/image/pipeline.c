@@ -260,13 +260,24 @@ static void take_implied(struct layer *l, const struct json *j)
 	}
 }
 
+static int unpack_error(const struct layer *l, struct error *why, struct error *err)
+{
+	error_move(err, why);
+	return error_wrap(err, "unpack layer '%s'", l->descriptor.digest);
+}
+
 static int unpack_failed(struct pipeline *p, size_t index, struct error *why, struct error *err)
 {
 	struct layer *l = &p->layers[index];
 
 	worker_end(&l->unpacker);
-	if (why->code == ERROR_FAILED_PRECONDITION && strstr(error_msg(why), "needs parent") &&
-	    !l->needs_parent && index > 0) {
+	bool parent =
+		why->code == ERROR_FAILED_PRECONDITION && strstr(error_msg(why), "needs parent");
+
+	if (parent && index == 0)
+		error_set(why, ERROR_INVALID_ARGUMENT,
+			  "a hard link to a file that is not in it, and no layer is below it");
+	if (parent && !l->needs_parent && index > 0) {
 		strv_done(&l->implied);
 		drop_key(p, l);
 		l->needs_parent = true;
@@ -277,8 +288,7 @@ static int unpack_failed(struct pipeline *p, size_t index, struct error *why, st
 		error_move(&l->unpack_error, why);
 		return 0;
 	}
-	error_move(err, why);
-	return error_wrap(err, "unpack layer '%s'", l->descriptor.digest);
+	return unpack_error(l, why, err);
 }
 
 static int on_unpacker(struct pipeline *p, size_t index, struct error *err)
@@ -398,7 +408,7 @@ static int on_fetched(struct pipeline *p, struct layer *l, struct error *err)
 	content_found(p, l);
 	report(p, l, PROGRESS_DOWNLOADED, l->descriptor.size);
 	if (l->unpack_error.code)
-		return error_move(err, &l->unpack_error);
+		return unpack_error(l, &l->unpack_error, err);
 	if (l->snapshot == PART_RUNNING)
 		report(p, l, PROGRESS_EXTRACTING, 0);
 	return 0;
@@ -623,6 +633,17 @@ int pipeline_run(struct pipeline *p, struct error *err)
 	}
 }
 
+/* Half a download helps the next try, but not when it is what fills the disk. */
+static bool disk_is_full(const struct error *err)
+{
+	static const char *const words[] = { "No space left", "quota exceeded", "disk is full" };
+
+	for (size_t i = 0; err && i < ARRAY_SIZE(words); i++)
+		if (strstr(error_msg(err), words[i]))
+			return err->code == ERROR_RESOURCE_EXHAUSTED;
+	return false;
+}
+
 static void layer_done(struct pipeline *p, struct layer *l, const struct error *err)
 {
 	bool wrong =
@@ -634,7 +655,7 @@ static void layer_done(struct pipeline *p, struct layer *l, const struct error *
 		autofree char *ref = xasprintf("layer-%s", l->descriptor.digest);
 
 		ingest_close(TAKE_PTR(l->ingest));
-		if (wrong)
+		if (wrong || disk_is_full(err))
 			(void)ingest_abort(&p->ctx, ref, NULL);
 	}
 	if (l->content == PART_OURS || l->content == PART_RUNNING)
