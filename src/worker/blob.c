@@ -239,7 +239,7 @@ int fetch_blob(struct fetch *f, struct blob *b, struct error *err)
 		.fetch = f,
 		.blob = b,
 		.digester = digester_new(b->descriptor->digest),
-		.response = HTTP_RESPONSE_INIT(0),
+		.response = HTTP_RESPONSE_INIT(HTTP_ERROR_BODY_MAX),
 		.size = b->descriptor->size,
 	};
 	char digest[DIGEST_MAX];
