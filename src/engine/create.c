@@ -104,7 +104,8 @@ static int check_config(struct engine *e, const struct container_config *config,
 	if (!str_empty(driver) && !str_equal(driver, "json-file") && !str_equal(driver, "local") &&
 	    !str_equal(driver, "none"))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
-				 "logger: no log driver named '%s' is registered", driver);
+				 "error looking up logging plugin %s: plugin \"%s\" not found",
+				 driver, driver);
 	return 0;
 }
 

@@ -251,6 +251,7 @@ void container_unref(struct container *c)
 	free(c->name);
 	free(c->snapshotter);
 	free(c->process);
+	health_forget(c);
 	container_config_done(&c->config);
 	free(c->extension);
 	run_state_done(&c->s);

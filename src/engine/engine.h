@@ -75,6 +75,16 @@ struct mount_view {
 	bool rw, anonymous;
 };
 
+/* One health check that ended; output is what the daemon has to say of it. */
+struct health_result {
+	int64_t start, end;
+	int exit_code;
+	char *output;
+};
+
+/* The last ones, oldest first. */
+#define HEALTH_RESULTS 5
+
 /* A snapshot of one container, for list and inspect. */
 struct container_view {
 	char *ns, *id, *name;
@@ -86,7 +96,10 @@ struct container_view {
 	bool oom_killed;
 	char *error;
 	int64_t restart_count;
-	char *health;		  /* "", "starting", "healthy", "unhealthy" */
+	char *health;		 /* "", "starting", "healthy", "unhealthy" */
+	int64_t health_failures; /* in a row */
+	struct health_result health_results[HEALTH_RESULTS];
+	size_t n_health_results;
 	struct endpoint endpoint; /* network/network.h; ip NULL when none */
 	char *log_path, *hosts_path, *resolv_conf_path, *hostname_path;
 	char *snapshotter, *snapshot_key;

@@ -27,6 +27,8 @@ struct health {
 	struct loop_timer *next;    /* holds a reference */
 	struct loop_timer *timeout; /* so does this */
 	struct exec *exec;	    /* of the check under way; e->lock too: the job sets it */
+	int64_t probe_start;	    /* e->lock */
+	bool timed_out;
 };
 
 static void health_unref(struct health *h)
@@ -117,8 +119,40 @@ static void judge(struct health *h, bool good)
 
 struct verdict {
 	struct health *h; /* referenced */
-	bool good;
+	int exit_code;
 };
+
+/* Loop: into the log that inspect shows. */
+static void note_result(struct health *h, int exit_code)
+{
+	struct container *c = h->container;
+	struct health_result result = { .end = time_realtime(), .exit_code = exit_code };
+
+	if (h->timed_out) {
+		int64_t ns = or_default(h->spec.timeout, DEFAULT_TIMEOUT);
+
+		result.exit_code = -1;
+		result.output = xasprintf("Health check exceeded timeout (%lldms)",
+					  (long long)(ns / NSEC_PER_MSEC));
+	}
+	h->timed_out = false;
+	pthread_mutex_lock(&c->e->lock);
+	result.start = h->probe_start;
+	if (c->n_health_results == HEALTH_RESULTS) {
+		free(c->health_results[0].output);
+		memmove(&c->health_results[0], &c->health_results[1],
+			(HEALTH_RESULTS - 1) * sizeof(c->health_results[0]));
+		c->n_health_results--;
+	}
+	c->health_results[c->n_health_results++] = result;
+	pthread_mutex_unlock(&c->e->lock);
+}
+
+void health_forget(struct container *c)
+{
+	while (c->n_health_results > 0)
+		free(c->health_results[--c->n_health_results].output);
+}
 
 static void conclude(void *arg)
 {
@@ -127,7 +161,8 @@ static void conclude(void *arg)
 
 	cancel(h, &h->timeout);
 	if (!h->stopped) {
-		judge(h, v->good);
+		note_result(h, v->exit_code);
+		judge(h, v->exit_code == 0);
 		schedule(h);
 	}
 	health_unref(h);
@@ -135,11 +170,11 @@ static void conclude(void *arg)
 }
 
 /* Takes the reference. */
-static void conclude_later(struct health *h, bool good)
+static void conclude_later(struct health *h, int exit_code)
 {
 	struct verdict *v = xnew(struct verdict);
 
-	*v = (struct verdict){ .h = h, .good = good };
+	*v = (struct verdict){ .h = h, .exit_code = exit_code };
 	loop_post(h->container->e->config.loop, conclude, v);
 }
 
@@ -157,7 +192,7 @@ static void on_exec_end(struct exec *x, void *arg)
 	struct health *h = arg;
 	struct exec *mine = take_exec(h);
 
-	conclude_later(h, x->exit_code == 0);
+	conclude_later(h, x->exit_code);
 	if (mine) {
 		exec_forget(mine);
 		exec_unref(mine);
@@ -185,6 +220,7 @@ static void on_timeout(void *arg)
 	struct health *h = arg;
 
 	h->timeout = NULL;
+	h->timed_out = true;
 	job_submit(h->container->e->config.jobs, JOB_OPS, kill_work, NULL, h);
 }
 
@@ -232,6 +268,7 @@ static void probe_work(void *arg)
 	x->arg = health_ref(h);
 	pthread_mutex_lock(&c->e->lock);
 	h->exec = x; /* with the reference */
+	h->probe_start = time_realtime();
 	pthread_mutex_unlock(&c->e->lock);
 	loop_post(c->e->config.loop, start_timeout, health_ref(h));
 	if (exec_start(x, &none, -1, &err) < 0) {
@@ -242,7 +279,7 @@ static void probe_work(void *arg)
 			log_debug("health check of '%s': %s", c->id, error_msg(&err));
 			exec_forget(mine);
 			exec_unref(mine);
-			conclude_later(h, /* good */ false);
+			conclude_later(h, -1);
 		}
 	}
 	health_unref(h);
@@ -293,6 +330,7 @@ void health_start(struct container *c, bool fresh)
 	if (fresh || str_empty(c->s.health)) {
 		str_replace(&c->s.health, "starting");
 		c->s.health_failures = 0;
+		health_forget(c);
 	}
 	pthread_mutex_unlock(&c->e->lock);
 	loop_post(c->e->config.loop, begin, b);

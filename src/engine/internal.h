@@ -88,6 +88,8 @@ struct container {
 	struct loop_timer *timer; /* loop: a restart or another look for the shim */
 	uint64_t timer_serial;	  /* e->lock: counts what has been started and cancelled */
 	struct health *health;
+	struct health_result health_results[HEALTH_RESULTS]; /* e->lock */
+	size_t n_health_results;
 };
 
 struct exec {
@@ -189,6 +191,8 @@ void waits_free(struct engine *e);
 /* fresh: a new run; else one that a former daemon has watched. */
 void health_start(struct container *c, bool fresh);
 void health_stop(struct container *c);
+/* e->lock is held, or no one else has the container. */
+void health_forget(struct container *c);
 
 /* volumes.c */
 /* Names anonymous volumes, adds those of other containers, checks; makes nothing. */

@@ -82,7 +82,7 @@ void spec_resources(const struct spec_inputs *in, struct json *out)
 	if (r->pids_limit != 0) {
 		struct json *p = json_new_object();
 
-		json_set_int(p, "limit", r->pids_limit);
+		json_set_int(p, "limit", MAX(r->pids_limit, -1));
 		json_set(out, "pids", p);
 	}
 	if (r->blkio_weight > 0) {

@@ -188,7 +188,7 @@ int engine_pause(struct engine *e, const char *ns, const char *id, struct error 
 		return -1;
 	if (c->s.status == CONTAINER_PAUSED)
 		return error_set(err, ERROR_FAILED_PRECONDITION, "Container %s is already paused",
-				 id);
+				 c->id);
 	CLEANUP(task_unrefp) struct task *t = container_task(c, err);
 	if (!t)
 		return -1;
@@ -207,7 +207,8 @@ int engine_unpause(struct engine *e, const char *ns, const char *id, struct erro
 	if (!c)
 		return -1;
 	if (c->s.status != CONTAINER_PAUSED)
-		return error_set(err, ERROR_FAILED_PRECONDITION, "Container %s is not paused", id);
+		return error_set(err, ERROR_FAILED_PRECONDITION, "Container %s is not paused",
+				 c->id);
 	CLEANUP(task_unrefp) struct task *t = container_task(c, err);
 	if (!t)
 		return -1;

@@ -88,7 +88,9 @@ int engine_update(struct engine *e, const char *ns, const char *id, const struct
 		str_replace(&k.restart_policy, restart_policy);
 		k.restart_max_retries = max_retries;
 	}
-	if (check(c, &k, err) < 0 || (r && apply(c, &k, err) < 0))
+	if (check(c, &k, err) < 0)
+		return -1;
+	if (r && apply(c, &k, err) < 0)
 		return error_wrap(err, "Cannot update container %s", c->id);
 	swap_config(c, &k);
 	if (container_record_write(c, /* create */ false, err) < 0) {

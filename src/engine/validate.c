@@ -7,8 +7,11 @@
 #include "engine/spec.h"
 
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #define MEMORY_MIN (6LL << 20)
+#define NANO 1000000000LL  /* of a CPU */
+#define HEALTH_MIN 1000000 /* ns */
 #define INVALID(err, ...) error_set(err, ERROR_INVALID_ARGUMENT, __VA_ARGS__)
 
 static int validate_process(const struct container_config *c, struct error *err)
@@ -98,6 +101,11 @@ static int validate_cpu(const struct resources *r, struct error *err)
 {
 	if (r->nano_cpus < 0)
 		return INVALID(err, "invalid NanoCPUs: must not be negative");
+	if (r->nano_cpus > get_nprocs() * NANO)
+		return INVALID(err,
+			       "range of CPUs is from 0.01 to %d.00, as there are only %d CPUs "
+			       "available",
+			       get_nprocs(), get_nprocs());
 	if (r->nano_cpus > 0 && (r->cpu_period > 0 || r->cpu_quota > 0))
 		return INVALID(err,
 			       "Conflicting options: Nano CPUs and CPU Period/Quota cannot both "
@@ -110,6 +118,26 @@ static int validate_cpu(const struct resources *r, struct error *err)
 	if (r->blkio_weight != 0 && (r->blkio_weight < 10 || r->blkio_weight > 1000))
 		return INVALID(err, "Range of blkio weight is from 10 to 1000");
 	return 0;
+}
+
+static int validate_health(const struct health_spec *h, struct error *err)
+{
+	const struct {
+		const char *name;
+		int64_t value;
+	} times[] = {
+		{ "Interval", h->interval },
+		{ "Timeout", h->timeout },
+		{ "StartPeriod", h->start_period },
+		{ "StartInterval", h->start_interval },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+		if (times[i].value != 0 && times[i].value < HEALTH_MIN)
+			return INVALID(err, "%s in Healthcheck cannot be less than 1ms",
+				       times[i].name);
+	}
+	return h->retries < 0 ? INVALID(err, "Retries in Healthcheck cannot be negative") : 0;
 }
 
 static int validate_restart(const struct container_config *c, struct error *err)
@@ -152,6 +180,10 @@ static int validate_network(const struct container_config *c, struct error *err)
 				    "network mode");
 	if ((host || joined) && !str_empty(c->mac_address))
 		return INVALID(err, "conflicting options: mac-address and the network mode");
+	if (!str_empty(c->ip_address) && (str_empty(mode) || host || joined ||
+					  str_equal(mode, "bridge") || str_equal(mode, "none")))
+		return INVALID(err, "user specified IP address is supported on user defined "
+				    "networks only");
 	if (strlen(c->hostname ? c->hostname : "") > 64)
 		return INVALID(err, "invalid hostname '%s': more than 64 characters", c->hostname);
 	for (size_t i = 0; i < c->extra_hosts.n; i++) {
@@ -221,8 +253,9 @@ int container_config_validate(const struct container_config *c, struct error *er
 {
 	if (validate_process(c, err) < 0 || validate_mounts(c, err) < 0 ||
 	    validate_memory(&c->resources, err) < 0 || validate_cpu(&c->resources, err) < 0 ||
-	    validate_restart(c, err) < 0 || validate_network(c, err) < 0 ||
-	    validate_modes(c, err) < 0 || validate_security(c, err) < 0)
+	    validate_health(&c->health, err) < 0 || validate_restart(c, err) < 0 ||
+	    validate_network(c, err) < 0 || validate_modes(c, err) < 0 ||
+	    validate_security(c, err) < 0)
 		return -1;
 	return 0;
 }

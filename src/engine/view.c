@@ -17,6 +17,8 @@ void container_view_free(struct container_view *v)
 	container_config_done(&v->config);
 	free(v->error);
 	free(v->health);
+	for (size_t i = 0; i < v->n_health_results; i++)
+		free(v->health_results[i].output);
 	endpoint_done(&v->endpoint);
 	free(v->log_path);
 	free(v->hosts_path);
@@ -87,6 +89,12 @@ struct container_view *container_view_make(struct container *c)
 	v->error = xstrdup(c->s.error ? c->s.error : "");
 	v->restart_count = c->s.restart_count;
 	v->health = xstrdup(c->s.health ? c->s.health : "");
+	v->health_failures = c->s.health_failures;
+	v->n_health_results = c->n_health_results;
+	for (size_t i = 0; i < c->n_health_results; i++) {
+		v->health_results[i] = c->health_results[i];
+		v->health_results[i].output = xstrdup(c->health_results[i].output);
+	}
 	endpoint_copy(&v->endpoint, &c->s.endpoint);
 	autofree char *log_name = xasprintf("%s-json.log", c->id);
 	v->log_path = path_join(c->dir, log_name, NULL);

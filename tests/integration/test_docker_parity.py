@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import Daemon  # noqa: F401  (the fixtures' type)
+from harness import until
 
 
 @pytest.fixture
@@ -164,6 +164,12 @@ FAILURES = [
     (["volume", "create", "bad name"], 1, 'create bad name: "bad name" includes invalid characters'),
     (["volume", "create", "x"], 1, "create x: volume name is too short"),
     (["run", "--rm", "--volumes-from", "nosuch", "busybox"], 125, "No such container: nosuch"),
+    (["run", "--rm", "--cpus", "1000", "busybox"], 125, "ange of CPUs is from 0.01 to"),
+    (["run", "--rm", "--ip", "1.2.3.4", "busybox"], 125, "user specified IP address is supported on user defined"),
+    (["run", "--rm", "--health-cmd", "x", "--health-interval", "1us", "busybox"], 125,
+     "Interval in Healthcheck cannot be less than 1ms"),
+    (["run", "--rm", "--log-driver", "nosuch", "busybox"], 125,
+     'error looking up logging plugin nosuch: plugin "nosuch" not found'),
     (["export", "sleeper"], 1, "not supported"),
     (["diff", "sleeper"], 1, "not supported"),
     (["commit", "sleeper"], 1, "not supported"),
@@ -174,6 +180,23 @@ FAILURES = [
 def test_wording(docker, sleeper):
     for command, code, words in FAILURES:
         assert words in docker(*command, code=code).err, command
+    whole = docker.inspect(sleeper)["Id"]
+    assert f"Container {whole} is not paused" in docker("unpause", sleeper, code=1).err
+
+
+def test_health_log(docker):
+    docker("run", "-d", "--name", "sick", "--health-cmd", "exit 2", "--health-interval", "100ms", "--health-retries",
+           "2", "--stop-signal", "KILL", "busybox", "sleep", "100")
+    docker("run", "-d", "--name", "slow", "--health-cmd", "sleep 9", "--health-interval", "100ms",
+           "--health-timeout", "100ms", "--health-retries", "1", "--stop-signal", "KILL", "busybox", "sleep", "100")
+    health = until(lambda: (h := docker.inspect("sick")["State"]["Health"])["Status"] == "unhealthy" and h)
+    assert health["FailingStreak"] >= 2 and len(health["Log"]) >= 2
+    assert set(health["Log"][0]) == {"Start", "End", "ExitCode", "Output"}
+    assert [r["ExitCode"] for r in health["Log"]] == [2] * len(health["Log"])
+    health = until(lambda: (h := docker.inspect("slow")["State"]["Health"])["Status"] == "unhealthy" and h)
+    assert health["Log"][0]["ExitCode"] == -1
+    assert health["Log"][0]["Output"] == "Health check exceeded timeout (100ms)"
+    assert until(lambda: len(docker.inspect("sick")["State"]["Health"]["Log"]) == 5)
 
 
 def test_image_with_several_names(docker):

@@ -550,6 +550,8 @@ static int translate_network(const struct json *body, struct container_config *c
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "Container cannot be created with more than one network endpoint");
 	e = json_get(endpoints, c->network_mode);
+	if (!e && str_equal(c->network_mode, "bridge"))
+		e = json_get(endpoints, "default");
 	ip = json_get_string(json_get(e, "IPAMConfig"), "IPv4Address");
 	if (!str_empty(ip))
 		str_replace(&c->ip_address, ip);

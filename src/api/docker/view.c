@@ -43,6 +43,26 @@ char *container_status_text(const struct container_view *v, int64_t now)
 	}
 }
 
+static struct json *health_document(const struct container_view *v)
+{
+	struct json *j = json_new_object(), *log = json_new_array();
+
+	for (size_t i = 0; i < v->n_health_results; i++) {
+		const struct health_result *r = &v->health_results[i];
+		struct json *one = json_new_object();
+
+		json_set_time(one, "Start", r->start);
+		json_set_time(one, "End", r->end);
+		json_set_int(one, "ExitCode", r->exit_code);
+		json_set_string(one, "Output", r->output ? r->output : "");
+		json_add(log, one);
+	}
+	json_set_string(j, "Status", v->health);
+	json_set_int(j, "FailingStreak", v->health_failures);
+	json_set(j, "Log", log);
+	return j;
+}
+
 static struct json *state_document(const struct container_view *v)
 {
 	struct json *j = json_new_object();
@@ -59,12 +79,7 @@ static struct json *state_document(const struct container_view *v)
 	json_set_time(j, "StartedAt", v->started_at);
 	json_set_time(j, "FinishedAt", v->finished_at);
 	if (!str_empty(v->health)) {
-		struct json *h = json_new_object();
-
-		json_set_string(h, "Status", v->health);
-		json_set_int(h, "FailingStreak", 0);
-		json_set(h, "Log", json_new_array());
-		json_set(j, "Health", h);
+		json_set(j, "Health", health_document(v));
 	}
 	return j;
 }
