@@ -13,8 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define TASK_DIR "io.containerd.runtime.v2.task"
-
 char *bundle_parent(const struct tasks *m)
 {
 	return path_join(m->config.state, TASK_DIR, NULL);

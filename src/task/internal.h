@@ -15,6 +15,9 @@
 /* Where OCI runtimes keep their state, in a directory for each namespace. */
 #define RUNTIME_ROOT "/run/kistl-runtime"
 
+/* Below state and root, as containerd names it. */
+#define TASK_DIR "io.containerd.runtime.v2.task"
+
 #define SHIM_CALL_MS 10000    /* State, Kill, Pids ... */
 #define SHIM_CREATE_MS 120000 /* runs the OCI runtime */
 #define SHIM_LOAD_MS 5000

@@ -361,9 +361,9 @@ void task_destroy(struct task *t)
 	bundle_remove(t);
 }
 
-/* Entries of a directory; those that begin with '.' are half-removed and go. */
-static int list_bundles(const char *dir, const char *prefix, bool remove_hidden, struct strv *ret,
-			struct error *err)
+/* "ns/id" for the two levels below dir. Those that begin with '.' are half-removed and go. */
+static int list_level(const char *dir, const char *prefix, bool remove_hidden, struct strv *ret,
+		      struct error *err)
 {
 	DIR *d = opendir(dir);
 
@@ -383,20 +383,45 @@ static int list_bundles(const char *dir, const char *prefix, bool remove_hidden,
 	return 0;
 }
 
-int tasks_scan(struct tasks *m, struct strv *ret, struct error *err)
+static int list_tasks(const char *parent, struct strv *ret, struct error *err)
 {
-	autofree char *parent = bundle_parent(m);
 	autostrv struct strv namespaces = STRV_INIT;
 
-	if (list_bundles(parent, "", /* remove_hidden */ false, &namespaces, err) < 0)
+	if (list_level(parent, "", /* remove_hidden */ false, &namespaces, err) < 0)
 		return -1;
 	for (size_t i = 0; i < namespaces.n; i++) {
 		autofree char *dir = path_join(parent, namespaces.v[i], NULL);
 
-		if (list_bundles(dir, namespaces.v[i], /* remove_hidden */ true, ret, err) < 0)
+		if (list_level(dir, namespaces.v[i], /* remove_hidden */ true, ret, err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+/* Those without a bundle: the host has been booted since, or the removal of one was cut short. */
+static int sweep_work(struct tasks *m, const struct strv *bundles, struct error *err)
+{
+	autofree char *parent = path_join(m->config.root, TASK_DIR, NULL);
+	autostrv struct strv works = STRV_INIT;
+
+	if (list_tasks(parent, &works, err) < 0)
+		return -1;
+	for (size_t i = 0; i < works.n; i++) {
+		autofree char *path = path_join(parent, works.v[i], NULL);
+
+		if (!strv_contains(bundles, works.v[i]))
+			fs_remove_tree(AT_FDCWD, path);
+	}
+	return 0;
+}
+
+int tasks_scan(struct tasks *m, struct strv *ret, struct error *err)
+{
+	autofree char *parent = bundle_parent(m);
+
+	if (list_tasks(parent, ret, err) < 0)
+		return -1;
+	return sweep_work(m, ret, err);
 }
 
 /* The socket's path as it was when the shim was started: the daemon's own may have moved since. */
