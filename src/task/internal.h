@@ -48,6 +48,7 @@ struct task {
 	struct list node;
 	char *ns, *id;
 	char *bundle, *work, *socket;
+	char *group; /* the pod whose shim it lives in; NULL: one of its own */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -65,7 +66,9 @@ struct task {
 
 /* bundle.c: paths, making and removing. */
 struct task *task_new(struct tasks *m, const char *ns, const char *id);
-int bundle_make(struct task *t, int *ret_listener, struct error *err);
+/* ret_listener NULL: in another's shim. mounts may be NULL. */
+int bundle_make(struct task *t, const struct mounts *mounts, int *ret_listener, struct error *err);
+int bundle_write_mounts(struct task *t, const struct mounts *mounts, struct error *err);
 int bundle_write_spec(struct task *t, const struct json *spec, struct error *err);
 void bundle_remove(struct task *t);
 char *bundle_parent(const struct tasks *m);
