@@ -21,10 +21,6 @@ int netlink_open(struct netlink *nl, struct error *err);
 /* Opens the socket inside a namespace; the calling thread is back in its own when this returns. */
 int netlink_open_in(struct netlink *nl, int netns_fd, struct error *err);
 void netlink_done(struct netlink *nl);
-/* Begins a request in buf, with sequence number and NLM_F_REQUEST. */
-struct nlmsghdr *netlink_message(struct netlink *nl, void *buf, uint16_t type, uint16_t flags);
-/* Sends it and reads the acknowledgement, or a dump through cb. Returns 0 or -errno. */
-int netlink_transact(struct netlink *nl, struct nlmsghdr *h, mnl_cb_t cb, void *arg);
 
 #define NETLINK_MESSAGE_MAX 2048
 /* A message of at most NETLINK_MESSAGE_MAX bytes in buf, to be filled. */
