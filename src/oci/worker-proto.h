@@ -58,6 +58,19 @@
  *   < {"op":"save"}  [output]
  *   < {"op":"file","path","size"}  [file]   any number
  *   < {"op":"end"}
+ * kistl-image pack, extract      (files of a container; names are base64, any bytes but NUL)
+ *   < {"op":"root"}  [root directory: O_PATH of a detached mount, or of a running container's root]
+ *   < {"op":"mount","target64"}  [detached mount]   any number: volumes; only with a detached root
+ *   < {"op":"pack","path64","as64"}  [output (optional: without it only the stat)]
+ *   > {"event":"stat","size","mode","mtime","target64"}   st_mode, ns; target64 for symlinks
+ *   < {"op":"extract","path64","keep_kinds":bool,"uid":N,"gid":N}  [input]   uid, gid: of all files
+ * kistl-image layer      (what a container changed)
+ *   < {"op":"layer"}  [overlay's upper directory, output file]
+ *   < {"op":"layer"}  [tree, output file, the tree that it began as]
+ *   > {"event":"layer","digest","diff_id","size":BYTES,"raw":BYTES}   gzip
+ * kistl-image import     (an archive, perhaps compressed, as a layer)
+ *   < {"op":"import"}  [input, output file]
+ *   > {"event":"layer"} as above
  *
  * ENDPOINT: {"url":"https://host:port/v2","host":"host:port","namespace":"docker.io",
  *   "capabilities":["pull","resolve","push"],"skip_verify":bool,"ca":"PEM...","client_cert":"PEM",

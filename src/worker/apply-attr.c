@@ -20,7 +20,13 @@ struct timespec apply_mtime(const struct tar_entry *e)
  * copy; directories of the layer itself get that bit at the end only. */
 static bool keeps_owner(const struct apply *a, const struct tar_entry *e)
 {
-	return e->uid == 0 && e->gid == 0 && a->config.whiteouts == APPLY_OVERLAY;
+	return e->uid == 0 && e->gid == 0 && a->config.whiteouts == APPLY_OVERLAY &&
+	       !a->config.owner;
+}
+
+static struct apply_owner owner_of(const struct apply *a, const struct tar_entry *e)
+{
+	return a->config.owner ? *a->config.owner : (struct apply_owner){ e->uid, e->gid };
 }
 
 static int owner_error(const struct apply *a, const struct tar_entry *e, struct error *err)
@@ -33,7 +39,9 @@ static int owner_error(const struct apply *a, const struct tar_entry *e, struct 
 
 int apply_owner_fd(const struct apply *a, int fd, const struct tar_entry *e, struct error *err)
 {
-	if (keeps_owner(a, e) || fchown(fd, e->uid, e->gid) == 0)
+	struct apply_owner o = owner_of(a, e);
+
+	if (keeps_owner(a, e) || fchown(fd, o.uid, o.gid) == 0)
 		return 0;
 	return owner_error(a, e, err);
 }
@@ -41,7 +49,9 @@ int apply_owner_fd(const struct apply *a, int fd, const struct tar_entry *e, str
 int apply_owner_at(const struct apply *a, const struct parent *p, const char *name,
 		   const struct tar_entry *e, struct error *err)
 {
-	if (keeps_owner(a, e) || fchownat(p->fd, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) == 0)
+	struct apply_owner o = owner_of(a, e);
+
+	if (keeps_owner(a, e) || fchownat(p->fd, name, o.uid, o.gid, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 	return owner_error(a, e, err);
 }

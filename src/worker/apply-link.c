@@ -169,6 +169,9 @@ static int link_here(struct apply *a, const struct parent *from, const char *nam
 
 static int link_lower(struct apply *a, const char *target, struct error *err)
 {
+	if (a->config.whiteouts == APPLY_PLAIN)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "hard link '%s' to '%s', which does not exist", a->name, target);
 	if (a->config.lower < 0)
 		return error_set(err, ERROR_FAILED_PRECONDITION, "needs parent");
 	if (copy_lower(a, target, err) < 0)

@@ -54,8 +54,12 @@ int apply_open_beneath(const struct apply *a, const char *path, int flags)
 {
 	struct open_how how = {
 		.flags = (uint64_t)flags | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
+
+	/* Volumes are mounted where a user's archive goes to. */
+	if (a->config.whiteouts != APPLY_PLAIN)
+		how.resolve |= RESOLVE_NO_XDEV;
 	long fd = syscall(SYS_openat2, a->config.dir, *path ? path : ".", &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;
@@ -173,7 +177,10 @@ static int walk_make(struct walk *w, const char *name, struct error *err)
 {
 	struct apply *a = w->a;
 	bool was_whiteout;
+	struct stat st;
 
+	if (a->config.keep_kinds && fstatat(w->at.fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return error_errno(err, ENOTDIR, "create directory '%s' of '%s'", name, a->name);
 	if (note_time(a, &w->at, err) < 0 || apply_remove(a, &w->at, name, &was_whiteout, err) < 0)
 		return -1;
 	if (mkdirat(w->at.fd, name, 0755) < 0)

@@ -99,7 +99,7 @@ static int end_file(struct apply *a, struct error *err)
 	if (apply_owner_fd(a, fd, e, err) < 0 || apply_xattrs(a, fd, NULL, e, err) < 0)
 		return -1;
 	/* In a copy of the parents a directory's default ACL may have had its say. */
-	bool chmod_needed = e->mode & 07000 || a->config.whiteouts == APPLY_DELETE;
+	bool chmod_needed = e->mode & 07000 || a->config.whiteouts != APPLY_OVERLAY;
 	if (chmod_needed && fchmod(fd, e->mode) < 0)
 		return error_errno(err, errno, "change mode of '%s'", a->name);
 	if (futimens(fd, times) < 0)
@@ -117,8 +117,8 @@ static int set_directory(struct apply *a, const char *path, bool merge, struct e
 	autoclose int fd = apply_open_beneath(a, path, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return error_errno(err, -fd, "open directory '%s'", a->name);
-	if (merge && fchown(fd, e->uid, e->gid) < 0)
-		return error_errno(err, errno, "change owner of '%s'", a->name);
+	if (merge && apply_owner_fd(a, fd, e, err) < 0)
+		return -1;
 	if (merge && a->config.whiteouts == APPLY_DELETE && apply_xattrs_clear(fd, e, err) < 0)
 		return error_wrap(err, "'%s'", a->name);
 	if (apply_xattrs(a, fd, NULL, e, err) < 0)
@@ -162,7 +162,7 @@ static int do_directory(struct apply *a, struct error *err)
 	if (!merge && apply_owner_at(a, a->parent, a->base, a->entry, err) < 0)
 		return -1;
 	/* A default ACL or set-group-id bit of the parent's copy is not for this one. */
-	if (set_directory(a, path, merge || a->config.whiteouts == APPLY_DELETE, err) < 0)
+	if (set_directory(a, path, merge || a->config.whiteouts != APPLY_OVERLAY, err) < 0)
 		return -1;
 	map_remove(&a->implied, path);
 	if (a->config.whiteouts == APPLY_DELETE)
@@ -172,6 +172,8 @@ static int do_directory(struct apply *a, struct error *err)
 
 static int do_root(struct apply *a, struct error *err)
 {
+	if (a->config.whiteouts == APPLY_PLAIN)
+		return 0; /* the directory is the user's already */
 	if (a->entry->type != TAR_DIR)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "entry '%.100s' would replace the layer's root", a->entry->path);
@@ -188,7 +190,7 @@ static int set_special(struct apply *a, struct error *err)
 {
 	const struct tar_entry *e = a->entry;
 	struct timespec times[2] = { apply_mtime(e), apply_mtime(e) };
-	bool chmod_needed = e->mode & 06000 || a->config.whiteouts == APPLY_DELETE;
+	bool chmod_needed = e->mode & 06000 || a->config.whiteouts != APPLY_OVERLAY;
 
 	if (apply_owner_at(a, a->parent, a->base, e, err) < 0 ||
 	    apply_xattrs(a, a->parent->fd, a->base, e, err) < 0)
@@ -256,6 +258,25 @@ static bool is_aufs_metadata(const char *name)
 	}
 }
 
+/* Docker's words: clients show them. */
+static int check_kind(struct apply *a, struct error *err)
+{
+	bool dir = a->entry->type == TAR_DIR;
+	struct stat st;
+
+	if (fstatat(a->parent->fd, a->base, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	if (!dir && S_ISDIR(st.st_mode))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "cannot overwrite directory \"/%s\" with non-directory \"/%s\"",
+				 a->name, a->name);
+	if (dir && !S_ISDIR(st.st_mode))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "cannot overwrite non-directory \"/%s\" with directory \"/%s\"",
+				 a->name, a->name);
+	return 0;
+}
+
 static int dispatch(struct apply *a, struct error *err)
 {
 	switch (a->entry->type) {
@@ -293,7 +314,7 @@ int apply_entry(struct apply *a, const struct tar_entry *e, struct error *err)
 	a->stats.entries++;
 	if (!*a->name)
 		return do_root(a, err);
-	if (is_aufs_metadata(a->name))
+	if (a->config.whiteouts != APPLY_PLAIN && is_aufs_metadata(a->name))
 		return 0;
 	a->base = path_base(a->name);
 	autofree char *dir = xstrndup(a->name, (size_t)(a->base - a->name));
@@ -302,8 +323,10 @@ int apply_entry(struct apply *a, const struct tar_entry *e, struct error *err)
 	a->parent = apply_parent(a, dir, /* create= */ true, err);
 	if (!a->parent)
 		return -1;
-	if (str_has_prefix(a->base, ".wh."))
+	if (a->config.whiteouts != APPLY_PLAIN && str_has_prefix(a->base, ".wh."))
 		return apply_whiteout(a, err);
+	if (a->config.keep_kinds && check_kind(a, err) < 0)
+		return -1;
 	if (dispatch(a, err) < 0)
 		return -1;
 	if (a->config.whiteouts == APPLY_DELETE) {

@@ -19,6 +19,13 @@ enum apply_whiteouts {
 	APPLY_OVERLAY,
 	/* Onto a copy of the parent: whiteouts delete what the layer itself did not add. */
 	APPLY_DELETE,
+	/* Onto whatever is there, mounts included: whiteouts are ordinary names, and times of
+	 * directories that the archive does not name are left alone. */
+	APPLY_PLAIN,
+};
+
+struct apply_owner {
+	uint32_t uid, gid;
 };
 
 struct apply_config {
@@ -26,6 +33,9 @@ struct apply_config {
 	int lower; /* the mounted parents, to copy targets of hard links from; or -1. Borrowed */
 	enum apply_whiteouts whiteouts;
 	uint64_t max_entries; /* 0: no limit */
+	/* APPLY_PLAIN: a directory replaces nothing but a directory, and only that replaces it. */
+	bool keep_kinds;
+	const struct apply_owner *owner; /* of everything, whatever the archive says; or NULL */
 };
 
 struct apply_stats {

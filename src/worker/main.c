@@ -28,6 +28,10 @@ static const struct verb {
 	{ "unpack", worker_unpack, "apply one layer to a directory" },
 	{ "load", worker_load, "read an image archive" },
 	{ "save", worker_save, "write an archive" },
+	{ "pack", worker_pack, "read files of a container" },
+	{ "extract", worker_extract, "write files to a container" },
+	{ "layer", worker_layer, "make a layer of a container's changes" },
+	{ "import", worker_import, "make a layer of an archive" },
 };
 
 /* A worker that waits for a registry or a disk must still end with its daemon. */

@@ -31,10 +31,12 @@
 #error "add this architecture's AUDIT_ARCH to sandbox-seccomp.c"
 #endif
 
-#define ANY (1U << SANDBOX_NETWORK | 1U << SANDBOX_UNPACK | 1U << SANDBOX_ARCHIVE)
+#define ANY \
+	(1U << SANDBOX_NETWORK | 1U << SANDBOX_UNPACK | 1U << SANDBOX_ARCHIVE | 1U << SANDBOX_READ)
 #define NET (1U << SANDBOX_NETWORK)
 #define UNP (1U << SANDBOX_UNPACK)
 #define ARC (1U << SANDBOX_ARCHIVE)
+#define RDX (1U << SANDBOX_UNPACK | 1U << SANDBOX_READ)
 
 struct rule {
 	unsigned phases;
@@ -94,9 +96,9 @@ static const struct rule rules[] = {
 	ALLOW(ANY, fstatfs), ALLOW(ANY, getcwd), ALLOW(UNP, mkdirat), ALLOW(UNP, mknodat),
 	ALLOW(UNP, unlinkat), ALLOW(UNP, symlinkat), ALLOW(UNP, linkat), ALLOW(UNP, fchown),
 	ALLOW(UNP, fchownat), ALLOW(UNP, fchmod), ALLOW(UNP, fchmodat), ALLOW(UNP, utimensat),
-	ALLOW(UNP, fsetxattr), ALLOW(UNP, lsetxattr), ALLOW(UNP, fgetxattr),
-	ALLOW(UNP, lgetxattr), ALLOW(UNP, flistxattr), ALLOW(UNP, llistxattr),
-	ALLOW(UNP, fremovexattr), ALLOW(UNP, fchdir), ALLOW(UNP, renameat2), ALLOW(UNP, renameat),
+	ALLOW(UNP, fsetxattr), ALLOW(UNP, lsetxattr), ALLOW(RDX, fgetxattr),
+	ALLOW(RDX, lgetxattr), ALLOW(RDX, flistxattr), ALLOW(RDX, llistxattr),
+	ALLOW(UNP, fremovexattr), ALLOW(RDX, fchdir), ALLOW(UNP, renameat2), ALLOW(UNP, renameat),
 	/* network: IPv4, IPv6, name service daemons, the list of addresses (getaddrinfo) */
 	ALLOW_ARG(NET, socket, 0, AF_INET), ALLOW_ARG(NET, socket, 0, AF_INET6),
 	ALLOW_ARG(NET, socket, 0, AF_UNIX), ALLOW_ARG(NET, socket, 0, AF_NETLINK),

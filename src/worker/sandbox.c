@@ -50,6 +50,8 @@
 
 static const uint64_t phase_caps[SANDBOX_PHASE_MAX] = {
 	[SANDBOX_UNPACK] = UNPACK_CAPS,
+	/* trusted.overlay.* again */
+	[SANDBOX_READ] = BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_SYS_ADMIN),
 };
 
 /* What TLS and name resolution read. Absent ones are skipped. */
@@ -190,8 +192,9 @@ static int enter_tree(const struct sandbox *s, struct error *err)
 	/* Files made through a clone could not be linked by the daemon (EXDEV), so an archive's
 	 * directory stays what it is: with it as root, chroot alone is tight. */
 	int r = 0;
-	if (s->phase == SANDBOX_UNPACK)
-		r = fence(s->dir, attrs, &fenced);
+	if (s->phase != SANDBOX_ARCHIVE && !s->in_place)
+		r = fence(s->dir, s->phase == SANDBOX_READ ? attrs | MOUNT_ATTR_RDONLY : attrs,
+			  &fenced);
 	else if (!(caps_effective() & BIT(CAP_SYS_CHROOT)))
 		fenced = false;
 	if (r == 0)

@@ -7,20 +7,28 @@
  *	SANDBOX_NETWORK  TLS and DNS: a read-only view of the files that these need, no other file,
  *no capability, user nobody. Descriptors that it holds already keep working. SANDBOX_UNPACK create,
  *chown and label files below *dir; read below *lower. No network. SANDBOX_ARCHIVE  create nameless
- *files in *dir (if any). No other file, no capability, no network.
+ *files in *dir (if any). No other file, no capability, no network. SANDBOX_READ read everything
+ *below *dir and *lower, labels too. No network.
  *
- * When unpacking, dir and lower are replaced by descriptors of the same directories from which no
- *path leads out.
+ * When unpacking and reading, dir and lower are replaced by descriptors of the same directories
+ *from which no path leads out.
  */
 
 #include "base/error.h"
 
-enum sandbox_phase { SANDBOX_NETWORK, SANDBOX_UNPACK, SANDBOX_ARCHIVE, SANDBOX_PHASE_MAX };
+enum sandbox_phase {
+	SANDBOX_NETWORK,
+	SANDBOX_UNPACK,
+	SANDBOX_ARCHIVE,
+	SANDBOX_READ,
+	SANDBOX_PHASE_MAX
+};
 
 struct sandbox {
 	enum sandbox_phase phase;
-	int *dir;   /* may be NULL */
-	int *lower; /* may be NULL */
+	int *dir;      /* may be NULL */
+	int *lower;    /* may be NULL */
+	bool in_place; /* dir's own mounts belong to it: it becomes the root as it is */
 };
 
 int sandbox_enter(const struct sandbox *s, struct error *err);

@@ -14,6 +14,10 @@ int worker_login(int sock, struct error *err);
 int worker_unpack(int sock, struct error *err);
 int worker_load(int sock, struct error *err);
 int worker_save(int sock, struct error *err);
+int worker_pack(int sock, struct error *err);
+int worker_extract(int sock, struct error *err);
+int worker_layer(int sock, struct error *err);
+int worker_import(int sock, struct error *err);
 
 /* Confines the process for its work (sandbox_enter) and watches the socket: when the peer goes, the
  * process ends at once, whatever it is doing. Call once, before other threads. */
