@@ -213,6 +213,16 @@ void volume_emit(struct engine *e, const char *ns, const char *name, const char 
 		 const char *key, const char *value);
 void network_emit(struct container *c, const struct endpoint *ep, const char *action);
 
+/* Host path of a volume's mount, its subpath and all; NULL with err. */
+char *volume_source(struct container *c, const struct mount_spec *m, struct error *err);
+
+/* files-changes.c: detached mounts. The container is locked. */
+/* Its layers, read-only, while it may run. */
+int files_view_root(struct container *c, struct error *err);
+/* What it was made from. */
+int files_image_root(struct container *c, struct error *err);
+bool files_is_overlay(struct container *c);
+
 /* view.c */
 struct container_view *container_view_make(struct container *c); /* e->lock is held */
 

@@ -501,6 +501,11 @@ static int fill_volume(const char *path, const struct mount_spec *m, int rootfs_
 	return r < 0 ? error_wrap(err, "fill volume '%s'", m->source) : 0;
 }
 
+char *volume_source(struct container *c, const struct mount_spec *m, struct error *err UNUSED)
+{
+	return volume_path(c->e, c->ns, m->source);
+}
+
 static int resolve_volume(struct container *c, struct mount_spec *m, int rootfs_fd,
 			  struct error *err)
 {

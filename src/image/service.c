@@ -96,3 +96,8 @@ void image_details_list_done(struct image_details_list *l)
 	free(l->v);
 	*l = (struct image_details_list){ 0 };
 }
+
+const char *image_service_worker(const struct image_service *s)
+{
+	return s->worker;
+}

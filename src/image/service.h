@@ -29,6 +29,8 @@ struct image_service_config {
 struct image_service *image_service_new(const struct image_service_config *config,
 					struct error *err);
 void image_service_free(struct image_service *s);
+/* The path of kistl-image, for what else it does. Borrowed. */
+const char *image_service_worker(const struct image_service *s);
 
 struct registry_auth {
 	char *username, *password, *identity_token, *registry_token;

@@ -263,6 +263,18 @@ HANDLER(containers_list)
 	return result;
 }
 
+/* Inspect shows the command as it is merged from the image's and the user's. */
+static void show_image_config(struct create_request *c, const struct image_config *image)
+{
+	struct json *config = json_get(c->extension, "Config");
+	bool none = c->entrypoint.n == 0 && !c->entrypoint_set;
+
+	if (none && c->cmd.n == 0 && image->config.cmd.n > 0)
+		json_set(config, "Cmd", json_new_strv(&image->config.cmd));
+	if (none && image->config.entrypoint.n > 0)
+		json_set(config, "Entrypoint", json_new_strv(&image->config.entrypoint));
+}
+
 /* Image, its platform and what of its configuration the container takes over. */
 static int apply_image(struct http_request *r, struct create_request *c, struct error *err)
 {
@@ -278,6 +290,7 @@ static int apply_image(struct http_request *r, struct create_request *c, struct 
 		return -1;
 	if (image_unpack(images, &t, &d.image, NULL, chain, err) < 0)
 		return error_wrap(err, "unpack image '%s'", c->config.image);
+	show_image_config(c, &d.config);
 	str_replace(&c->config.image_id, d.id);
 	str_replace(&c->config.chain_id, chain);
 	platform_done(&c->config.platform);

@@ -109,6 +109,13 @@ HANDLER(exec_create);
 HANDLER(exec_start);
 HANDLER(exec_inspect);
 HANDLER(exec_resize);
+HANDLER(container_changes);
+HANDLER(commit);
+HANDLER(images_import); /* images_create with fromSrc */
+HANDLER(container_export);
+HANDLER(archive_head);
+HANDLER(archive_get);
+HANDLER(archive_put);
 HANDLER(images_list);
 HANDLER(images_create);
 HANDLER(image_inspect);

@@ -225,11 +225,11 @@ HANDLER(images_create)
 	bool has_auth;
 	int result;
 
+	if (!api_query(r, "fromImage") && api_query(r, "fromSrc"))
+		return docker_images_import(r, err);
 	if (!api_query(r, "fromImage"))
-		return error_set(
-			err, api_query(r, "fromSrc") ? ERROR_UNIMPLEMENTED : ERROR_INVALID_ARGUMENT,
-			"images/create: 'fromImage' is required%s",
-			api_query(r, "fromSrc") ? "; importing a tarball is not supported" : "");
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "images/create: 'fromImage' is required");
 	ref = pull_reference(r);
 	if (registry_auth_parse(http_header(r, "X-Registry-Auth"), &auth, &has_auth, err) < 0)
 		return -1;
