@@ -13,7 +13,7 @@ PYTHON = /usr/bin/python3
 # A bare root shell may have no sudo, and needs none.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-PROGRAMS = src/cli/kistl src/daemon/kistld src/shim/kistl-shim src/worker/kistl-image
+PROGRAMS = src/cli/kistl src/daemon/kistld src/shim/kistl-shim src/shim/kistl-pause src/worker/kistl-image
 # What runs many threads.
 TSAN_TESTS = $$(meson test -C build-tsan --list 2>/dev/null | sed -n 's,.*:unit / ,,p' | \
 	grep -E '^(loop|rpc|http|store|engine|image|network)/')

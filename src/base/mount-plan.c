@@ -114,7 +114,9 @@ int mount_plan_make(const struct mount *m, struct mount_plan *ret, struct error 
 		if (str_has_prefix(word, "uidmap=") || str_has_prefix(word, "gidmap="))
 			return error_set(err, ERROR_UNIMPLEMENTED,
 					 "mount option '%s' is not supported", word);
-		if (!is_noise(word) && !take_word(&p, word))
+		if (str_has_prefix(word, MOUNT_IDMAP_OPTION))
+			p.idmap = word + strlen(MOUNT_IDMAP_OPTION);
+		else if (!is_noise(word) && !take_word(&p, word))
 			strv_push(&p.data, word);
 	}
 	*ret = p;
@@ -132,6 +134,8 @@ static int classic_bind(const struct mount *m, const struct mount_plan *p, const
 {
 	unsigned long flags = p->top.classic_set;
 
+	if (p->idmap)
+		return error_set(err, ERROR_UNIMPLEMENTED, "this kernel has no ID-mapped mounts");
 	/* mount(2) changes one mount at a time: "rro" would be a promise not kept. */
 	if (p->tree.set || p->tree.clear)
 		return error_set(err, ERROR_UNIMPLEMENTED,

@@ -16,7 +16,8 @@ struct mount_plan {
 	struct mount_attrs tree;   /* of all that is below as well ("rro") */
 	unsigned long propagation; /* MS_SHARED ... or 0 */
 	bool propagation_tree;
-	struct strv data; /* what remains, for the file system */
+	struct strv data;  /* what remains, for the file system */
+	const char *idmap; /* of a bind: the user namespace; borrowed from the mount */
 };
 
 /* UNIMPLEMENTED for words that would be wrong to ignore (uidmap=, gidmap=). */

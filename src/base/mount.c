@@ -226,6 +226,18 @@ static int set_propagation(int fd, const struct mount_plan *p)
 	return mount_setattr(fd, "", flags, &attr, sizeof(attr)) < 0 ? -errno : 0;
 }
 
+static int set_idmap(int fd, const char *userns, struct error *err)
+{
+	autoclose int ns = open(userns, O_RDONLY | O_CLOEXEC);
+
+	if (ns < 0)
+		return error_errno(err, errno, "open user namespace '%s'", userns);
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)ns };
+	if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return error_errno(err, errno, "map the ids of the mount");
+	return 0;
+}
+
 static int open_bind(const struct mount *m, const struct mount_plan *p, struct error *err)
 {
 	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
@@ -242,6 +254,8 @@ static int open_bind(const struct mount *m, const struct mount_plan *p, struct e
 		r = set_attrs(fd, &p->top, 0);
 	if (r < 0)
 		return error_errno(err, -r, "set the attributes of '%s'", m->source);
+	if (p->idmap && set_idmap(fd, p->idmap, err) < 0)
+		return error_wrap(err, "'%s'", m->source);
 	return TAKE_FD(fd);
 }
 

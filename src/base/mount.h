@@ -22,6 +22,11 @@ struct mounts {
 	size_t n;
 };
 
+/* Option of a bind or overlay mount, as util-linux has it: what the file system stores as id 0 is
+ * the id that this user namespace (a path of one) maps 0 to. A bind is mapped itself, without what
+ * is mounted below; for overlay see mounts_idmap_layers(). */
+#define MOUNT_IDMAP_OPTION "X-mount.idmap="
+
 #define MOUNTS_INIT ((struct mounts){ 0 })
 
 void mounts_done(struct mounts *m);
@@ -32,6 +37,11 @@ void mounts_copy(struct mounts *dst, const struct mounts *src);
 
 /* A detached mount of one entry (nothing appears in any mount table): an O_PATH descriptor. */
 int mount_open_detached(const struct mount *m, struct error *err);
+/* Overlay cannot be ID-mapped, its layers can: those of every overlay mount with the option are
+ * mounted, mapped, below `scratch` (made if missing; a tmpfs is mounted on it), and the mount's
+ * options changed to name them. Once the list is attached, mount_detach_all(scratch, MNT_DETACH).
+ * Undone on failure. */
+int mounts_idmap_layers(struct mounts *m, const char *scratch, struct error *err);
 /* Mounts all, in order, on target; undoes what it did when one fails. */
 int mounts_attach(const struct mounts *m, const char *target, struct error *err);
 /* umount2(path, flags | UMOUNT_NOFOLLOW) until nothing is mounted there; not mounted is success. */

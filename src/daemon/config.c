@@ -14,22 +14,31 @@
 enum key_type {
 	KEY_STRING,
 	KEY_INT,
+	KEY_LIMIT,    /* -1: none */
 	KEY_DURATION, /* "5m0s" */
+	KEY_TIMEOUT,  /* the same, but 0 means never */
+	KEY_BOOL,
+	KEY_NOT, /* the opposite of a boolean */
 	KEY_STRINGS,
 	KEY_STRING_OR_STRINGS, /* containerd: directories separated by colons */
+	KEY_ONE_STRING,	       /* one, where a newer key has an array */
 	KEY_STRING_MAP,
-	KEY_RUNTIME, /* one of a runtime's, its name is the '*' */
 	KEY_VERSION,
+	KEY_IGNORED, /* has no counterpart here, and nobody misses it */
 };
 
 static const char *const type_names[] = {
 	[KEY_STRING] = "a string",
 	[KEY_INT] = "a non-negative integer",
+	[KEY_LIMIT] = "an integer, -1 or more",
 	[KEY_DURATION] = "a duration, such as \"1m30s\"",
+	[KEY_TIMEOUT] = "a duration, such as \"1m30s\"",
+	[KEY_BOOL] = "true or false",
+	[KEY_NOT] = "true or false",
 	[KEY_STRINGS] = "an array of strings",
 	[KEY_STRING_OR_STRINGS] = "a string",
+	[KEY_ONE_STRING] = "a string",
 	[KEY_STRING_MAP] = "a table of strings",
-	[KEY_RUNTIME] = "a string",
 	[KEY_VERSION] = "2 or 3",
 };
 
@@ -37,12 +46,72 @@ struct key {
 	const char *path; /* parts by '/', since containerd's plugin names have dots; '*': any */
 	enum key_type type;
 	size_t offset;
+	bool of_runtime; /* in the runtime that '*' names, not in the whole */
 };
 
 #define AT(member) offsetof(struct config, member)
+#define RT(member) offsetof(struct config_runtime, member), true
 #define CRI_2 "plugins/io.containerd.grpc.v1.cri/"
 #define CRI_IMAGES "plugins/io.containerd.cri.v1.images/"
 #define CRI_RUNTIME "plugins/io.containerd.cri.v1.runtime/"
+
+/* What version 2 has in one table and version 3 in two. */
+#define IMAGE_KEYS(prefix)                                                                   \
+	{ prefix "registry/config_path", KEY_STRING_OR_STRINGS, AT(hosts_dirs) },            \
+		{ prefix "max_concurrent_downloads", KEY_INT, AT(max_downloads) },           \
+		{ prefix "image_pull_progress_timeout", KEY_TIMEOUT, AT(cri.pull_timeout) }, \
+		{ prefix "pinned_images", KEY_STRING_MAP, AT(cri.pinned_images) },           \
+		{ prefix "disable_snapshot_annotations", KEY_IGNORED },                      \
+		{ prefix "discard_unpacked_layers", KEY_IGNORED },                           \
+		{ prefix "image_pull_with_sync_fs", KEY_IGNORED }, /* always synced */       \
+		{ prefix "stats_collect_period", KEY_IGNORED },                              \
+		{ prefix "concurrent_layer_fetch_buffer", KEY_IGNORED },                     \
+	{                                                                                    \
+		prefix "use_local_image_pull", KEY_IGNORED                                   \
+	}
+
+#define RUNTIME_KEYS(prefix)                                                                       \
+	{ prefix "containerd/default_runtime_name", KEY_STRING, AT(default_runtime) },             \
+		{ prefix "containerd/runtimes/*/runtime_type", KEY_STRING, RT(type) },             \
+		{ prefix "containerd/runtimes/*/runtime_path", KEY_STRING, RT(path) },             \
+		{ prefix "containerd/runtimes/*/options/BinaryName", KEY_STRING, RT(path) },       \
+		{ prefix "containerd/runtimes/*/options/SystemdCgroup", KEY_BOOL,                  \
+		  RT(systemd_cgroup) },                                                            \
+		{ prefix "containerd/runtimes/*/privileged_without_host_devices", KEY_BOOL,        \
+		  RT(privileged_without_host_devices) },                                           \
+		{ prefix "containerd/runtimes/*/pod_annotations", KEY_STRINGS,                     \
+		  RT(pod_annotations) },                                                           \
+		{ prefix "containerd/runtimes/*/container_annotations", KEY_STRINGS,               \
+		  RT(container_annotations) },                                                     \
+		{ prefix "containerd/runtimes/*/cni_conf_dir", KEY_STRING, RT(cni_conf_dir) },     \
+		{ prefix "containerd/runtimes/*/cni_max_conf_num", KEY_IGNORED },                  \
+		{ prefix "containerd/runtimes/*/runtime_engine", KEY_IGNORED },                    \
+		{ prefix "containerd/runtimes/*/runtime_root", KEY_IGNORED },                      \
+		{ prefix "containerd/runtimes/*/sandboxer", KEY_IGNORED },                         \
+		{ prefix "containerd/runtimes/*/sandbox_mode", KEY_IGNORED },                      \
+		{ prefix "containerd/ignore_blockio_not_enabled_errors", KEY_IGNORED },            \
+		{ prefix "containerd/ignore_rdt_not_enabled_errors", KEY_IGNORED },                \
+		{ prefix "cni/conf_dir", KEY_STRING, AT(cri.cni_conf_dir) },                       \
+		{ prefix "cni/bin_dir", KEY_ONE_STRING, AT(cri.cni_bin_dirs) },                    \
+		{ prefix "cni/bin_dirs", KEY_STRINGS, AT(cri.cni_bin_dirs) },                      \
+		{ prefix "cni/max_conf_num", KEY_INT, AT(cri.cni_max_conf_num) },                  \
+		{ prefix "cni/setup_serially", KEY_IGNORED },                                      \
+		{ prefix "cni/use_internal_loopback", KEY_IGNORED },                               \
+		{ prefix "max_container_log_line_size", KEY_LIMIT, AT(cri.max_log_line) },         \
+		{ prefix "enable_cdi", KEY_NOT, AT(cri.disable_cdi) },                             \
+		{ prefix "cdi_spec_dirs", KEY_STRINGS, AT(cri.cdi_spec_dirs) },                    \
+		{ prefix "ignore_image_defined_volumes", KEY_BOOL, AT(cri.ignore_image_volumes) }, \
+		{ prefix "restrict_oom_score_adj", KEY_BOOL, AT(cri.restrict_oom_score_adj) },     \
+		{ prefix "enable_unprivileged_ports", KEY_NOT, AT(cri.no_unprivileged_ports) },    \
+		{ prefix "enable_unprivileged_icmp", KEY_NOT, AT(cri.no_unprivileged_icmp) },      \
+		{ prefix "unset_seccomp_profile", KEY_STRING, AT(cri.unset_seccomp_profile) },     \
+		{ prefix "drain_exec_sync_io_timeout", KEY_IGNORED },                              \
+		{ prefix "ignore_deprecation_warnings", KEY_IGNORED },                             \
+		{ prefix "netns_mounts_under_state_dir", KEY_IGNORED },                            \
+		{ prefix "tolerate_missing_hugetlb_controller", KEY_IGNORED },                     \
+	{                                                                                          \
+		prefix "disable_proc_mount", KEY_IGNORED                                           \
+	}
 
 static const struct key keys[] = {
 	{ "version", KEY_VERSION, 0 },
@@ -51,22 +120,25 @@ static const struct key keys[] = {
 	{ "grpc/address", KEY_STRING, AT(socket) },
 	{ "debug/level", KEY_STRING, AT(log_level) },
 	{ "debug/format", KEY_STRING, AT(log_format) },
-	{ CRI_2 "registry/config_path", KEY_STRING_OR_STRINGS, AT(hosts_dirs) },
-	{ CRI_2 "max_concurrent_downloads", KEY_INT, AT(max_downloads) },
-	{ CRI_2 "image_pull_progress_timeout", KEY_DURATION, AT(stall_timeout) },
+	IMAGE_KEYS(CRI_2),
+	IMAGE_KEYS(CRI_IMAGES),
+	RUNTIME_KEYS(CRI_2),
+	RUNTIME_KEYS(CRI_RUNTIME),
 	{ CRI_2 "containerd/snapshotter", KEY_STRING, AT(snapshotter) },
-	{ CRI_2 "containerd/default_runtime_name", KEY_STRING, AT(default_runtime) },
-	{ CRI_2 "containerd/runtimes/*/options/BinaryName", KEY_RUNTIME, 0 },
-	{ CRI_IMAGES "registry/config_path", KEY_STRING_OR_STRINGS, AT(hosts_dirs) },
-	{ CRI_IMAGES "max_concurrent_downloads", KEY_INT, AT(max_downloads) },
-	{ CRI_IMAGES "image_pull_progress_timeout", KEY_DURATION, AT(stall_timeout) },
 	{ CRI_IMAGES "snapshotter", KEY_STRING, AT(snapshotter) },
-	{ CRI_RUNTIME "containerd/default_runtime_name", KEY_STRING, AT(default_runtime) },
-	{ CRI_RUNTIME "containerd/runtimes/*/options/BinaryName", KEY_RUNTIME, 0 },
+	{ CRI_2 "sandbox_image", KEY_IGNORED }, /* pods need none */
+	{ CRI_2 "disable_tcp_service", KEY_IGNORED },
+	{ CRI_2 "systemd_cgroup", KEY_BOOL, AT(cri.systemd_cgroup) },
+	{ CRI_2 "stream_server_address", KEY_STRING, AT(cri.stream_address) },
+	{ CRI_2 "stream_server_port", KEY_STRING, AT(cri.stream_port) },
+	{ CRI_2 "stream_idle_timeout", KEY_DURATION, AT(cri.stream_idle_timeout) },
+	{ CRI_2 "enable_tls_streaming", KEY_BOOL, AT(cri.stream_tls) },
+	{ CRI_2 "x509_key_pair_streaming/tls_cert_file", KEY_STRING, AT(cri.stream_cert) },
+	{ CRI_2 "x509_key_pair_streaming/tls_key_file", KEY_STRING, AT(cri.stream_key) },
 	{ "kistl/group", KEY_STRING, AT(group) },
 	{ "kistl/snapshotter", KEY_STRING, AT(snapshotter) },
 	{ "kistl/default-runtime", KEY_STRING, AT(default_runtime) },
-	{ "kistl/runtimes/*/path", KEY_RUNTIME, 0 },
+	{ "kistl/runtimes/*/path", KEY_STRING, RT(path) },
 	{ "kistl/hosts-dirs", KEY_STRINGS, AT(hosts_dirs) },
 	{ "kistl/insecure-registries", KEY_STRINGS, AT(insecure_registries) },
 	{ "kistl/log-driver", KEY_STRING, AT(log_driver) },
@@ -80,7 +152,33 @@ static const struct key keys[] = {
 	{ "kistl/max-downloads", KEY_INT, AT(max_downloads) },
 	{ "kistl/pull-progress-timeout", KEY_DURATION, AT(stall_timeout) },
 	{ "kistl/idle-exit", KEY_INT, AT(idle_exit) },
+	{ "kistl/systemd-cgroup", KEY_BOOL, AT(cri.systemd_cgroup) },
+	{ "kistl/cni-plugins-only", KEY_BOOL, AT(cri.cni_binaries_only) },
+	{ "kistl/stream-ca", KEY_STRING, AT(cri.stream_ca) },
 };
+
+static void runtime_done(struct config_runtime *r)
+{
+	free(r->name);
+	free(r->path);
+	free(r->type);
+	free(r->cni_conf_dir);
+	strv_done(&r->pod_annotations);
+	strv_done(&r->container_annotations);
+}
+
+static void cri_done(struct config_cri *c)
+{
+	char *strings[] = { c->cni_conf_dir,	     c->stream_address, c->stream_port,
+			    c->stream_cert,	     c->stream_key,	c->stream_ca,
+			    c->unset_seccomp_profile };
+
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
+		free(strings[i]);
+	kvs_done(&c->pinned_images);
+	strv_done(&c->cni_bin_dirs);
+	strv_done(&c->cdi_spec_dirs);
+}
 
 void config_done(struct config *c)
 {
@@ -91,11 +189,10 @@ void config_done(struct config *c)
 
 	for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
 		free(*strings[i]);
-	for (size_t i = 0; i < c->runtimes.n; i++) {
-		free(c->runtimes.v[i].name);
-		free(c->runtimes.v[i].path);
-	}
+	for (size_t i = 0; i < c->runtimes.n; i++)
+		runtime_done(&c->runtimes.v[i]);
 	free(c->runtimes.v);
+	cri_done(&c->cri);
 	strv_done(&c->hosts_dirs);
 	strv_done(&c->insecure_registries);
 	strv_done(&c->dns);
@@ -149,16 +246,25 @@ static int wrong_type(const struct strv *path, enum key_type type, struct error 
 	return error_set(err, ERROR_INVALID_ARGUMENT, "'%s' must be %s", name, type_names[type]);
 }
 
-static void set_runtime(struct config *c, const char *name, const char *path)
+static struct config_runtime *find_runtime(const struct config *c, const char *name)
 {
 	for (size_t i = 0; i < c->runtimes.n; i++) {
-		if (strcmp(c->runtimes.v[i].name, name) == 0) {
-			str_replace(&c->runtimes.v[i].path, path);
-			return;
-		}
+		if (strcmp(c->runtimes.v[i].name, name) == 0)
+			return &c->runtimes.v[i];
 	}
+	return NULL;
+}
+
+static struct config_runtime *make_runtime(struct config *c, const char *name)
+{
+	struct config_runtime *r = find_runtime(c, name);
+
+	if (r)
+		return r;
 	GROW_ARRAY(c->runtimes.v, c->runtimes.n);
-	c->runtimes.v[c->runtimes.n++] = (struct config_runtime){ xstrdup(name), xstrdup(path) };
+	r = &c->runtimes.v[c->runtimes.n++];
+	*r = (struct config_runtime){ .name = xstrdup(name) };
+	return r;
 }
 
 static bool take_strings(struct strv *ret, const struct json *value)
@@ -191,19 +297,30 @@ static int take_pair(const char *key, struct json *value, void *arg)
 static bool take_value(struct config *c, const struct key *key, const char *star,
 		       const struct json *value)
 {
-	void *member = (char *)c + key->offset;
+	char *base = key->of_runtime ? (char *)make_runtime(c, star) : (char *)c;
+	void *member = base + key->offset;
 	const char *text = json_string(value);
-	int64_t number = json_int(value, -1);
+	int64_t number = json_int(value, INT64_MIN);
 
 	switch (key->type) {
 	case KEY_STRING:
 		if (text)
 			str_replace(member, text);
 		return text;
-	case KEY_RUNTIME:
+	case KEY_BOOL:
+	case KEY_NOT:
+		*(bool *)member = json_bool(value, false) == (key->type == KEY_BOOL);
+		return json_type(value) == JSON_BOOL;
+	case KEY_ONE_STRING:
+		strv_done(member);
 		if (text)
-			set_runtime(c, star, text);
+			strv_push(member, text);
 		return text;
+	case KEY_LIMIT:
+		*(int64_t *)member = number == 0 ? -1 : number;
+		return json_type(value) == JSON_INT && number >= -1;
+	case KEY_IGNORED:
+		return true;
 	case KEY_STRING_OR_STRINGS:
 		if (text) {
 			strv_done(member);
@@ -217,6 +334,12 @@ static bool take_value(struct config *c, const struct key *key, const char *star
 		return true;
 	case KEY_DURATION:
 		return text && time_parse_duration(text, member) == 0 && *(int64_t *)member >= 0;
+	case KEY_TIMEOUT:
+		if (!text || time_parse_duration(text, member) < 0 || *(int64_t *)member < 0)
+			return false;
+		if (*(int64_t *)member == 0)
+			*(int64_t *)member = INT64_MAX;
+		return true;
 	case KEY_VERSION:
 		return json_type(value) == JSON_INT && (number == 2 || number == 3);
 	case KEY_STRINGS:
@@ -322,19 +445,41 @@ static int set_default(char **member, char *value)
 	return *member ? 0 : -1;
 }
 
+/* "io.containerd.runc.v2" -> "runc", which is how containerd's own shim finds it; no type: the
+ * runtime's name. */
+static char *program_of(const struct config_runtime *r)
+{
+	const char *type = r->type ? r->type : "";
+	const char *end = strrchr(type, '.');
+	const char *start = end;
+
+	while (start && start > type && start[-1] != '.')
+		start--;
+	if (!start || start == type || start == end)
+		return xstrdup(r->name);
+	return xstrndup(start, (size_t)(end - start));
+}
+
 static void default_runtimes(struct config *c)
 {
 	static const char *const known[] = { "crun", "runc", "runsc", "youki" };
 
+	for (size_t i = 0; i < c->runtimes.n; i++) {
+		autofree char *program = program_of(&c->runtimes.v[i]);
+
+		if (!c->runtimes.v[i].path)
+			c->runtimes.v[i].path = process_find(program, NULL);
+		if (!c->runtimes.v[i].path) /* what containers are told then names it */
+			c->runtimes.v[i].path = TAKE_PTR(program);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		autofree char *path = process_find(known[i], NULL);
 
 		if (path && !config_runtime_path(c, known[i]))
-			set_runtime(c, known[i], path);
+			make_runtime(c, known[i])->path = TAKE_PTR(path);
 	}
-	/* None at all: what containers are told then names the one that is missing. */
 	if (c->runtimes.n == 0)
-		set_runtime(c, "crun", "crun");
+		make_runtime(c, "crun")->path = xstrdup("crun");
 	if (!c->default_runtime)
 		c->default_runtime =
 			xstrdup(config_runtime_path(c, "crun")	 ? "crun"
@@ -432,11 +577,14 @@ int config_defaults(struct config *c, struct error *err)
 	return 0;
 }
 
+const struct config_runtime *config_runtime(const struct config *c, const char *name)
+{
+	return find_runtime(c, name);
+}
+
 const char *config_runtime_path(const struct config *c, const char *name)
 {
-	for (size_t i = 0; i < c->runtimes.n; i++) {
-		if (strcmp(c->runtimes.v[i].name, name) == 0)
-			return c->runtimes.v[i].path;
-	}
-	return NULL;
+	const struct config_runtime *r = find_runtime(c, name);
+
+	return r ? r->path : NULL;
 }

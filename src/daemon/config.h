@@ -12,6 +12,34 @@
 struct config_runtime {
 	char *name;
 	char *path;
+	char *type; /* containerd's "io.containerd.runc.v2", from which the path follows */
+	char *cni_conf_dir;
+	bool systemd_cgroup;
+	bool privileged_without_host_devices;
+	/* Patterns of annotations that are handed on to the runtime. */
+	struct strv pod_annotations, container_annotations;
+};
+
+/* What only the CRI needs. */
+struct config_cri {
+	struct kvs pinned_images; /* by purpose */
+	int64_t pull_timeout;	  /* ns without progress; INT64_MAX: never; 0: 5 min */
+	struct strv cni_bin_dirs;
+	char *cni_conf_dir;
+	int64_t cni_max_conf_num;
+	bool cni_binaries_only;
+	char *stream_address, *stream_port; /* the port is a string in containerd's file */
+	int64_t stream_idle_timeout;	    /* ns; 0: 4 h */
+	bool stream_tls;
+	char *stream_cert, *stream_key, *stream_ca;
+	int64_t max_log_line; /* bytes; -1: no limit; 0: 16 KiB */
+	bool disable_cdi;
+	struct strv cdi_spec_dirs;
+	bool systemd_cgroup; /* [kistl] or version 1's key, whatever the runtimes say */
+	bool ignore_image_volumes;
+	bool restrict_oom_score_adj;
+	bool no_unprivileged_ports, no_unprivileged_icmp;
+	char *unset_seccomp_profile;
 };
 
 struct config {
@@ -34,7 +62,8 @@ struct config {
 	int64_t max_downloads;
 	int64_t stall_timeout; /* ns without a byte until a download is retried; 0: 60 s */
 	int64_t idle_exit;     /* seconds; 0: stays */
-	struct strv unknown;   /* keys of the file that mean nothing here */
+	struct config_cri cri;
+	struct strv unknown; /* keys of the file that mean nothing here */
 };
 
 #define CONFIG_MAX (1 << 20) /* bytes of the file */
@@ -46,6 +75,8 @@ int config_parse(struct config *c, const char *text, size_t len, struct error *e
 int config_load(struct config *c, const char *path, struct error *err);
 /* Fills what nobody has set. Rootless when euid is not 0. */
 int config_defaults(struct config *c, struct error *err);
+/* NULL: unknown. */
+const struct config_runtime *config_runtime(const struct config *c, const char *name);
 /* The path that a runtime's name stands for; NULL: unknown. */
 const char *config_runtime_path(const struct config *c, const char *name);
 

@@ -210,6 +210,7 @@ static int make_servers(struct daemon *d)
 	d->grpc = grpc_server_new(d->loop, d->jobs, d->services, d->err);
 	if (!d->grpc)
 		return -1;
+	services_grpc(d->services, d->grpc);
 	d->health = grpc_health_new(d->grpc, d->loop);
 	d->ttrpc = ttrpc_server_new(d->loop);
 	ttrpc_server_add(d->ttrpc, services_shim_events(d->services));

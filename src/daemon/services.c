@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/services.h"
 
+#include "api/cri/cri.h"
 #include "api/docker/docker.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/time.h"
 #include "engine/engine.h"
 #include "image/service.h"
 #include "network/network.h"
 #include "store/store.h"
+
+#define PULL_TIMEOUT (300 * NSEC_PER_SEC)
 
 struct services {
 	struct store *store;
@@ -15,6 +19,8 @@ struct services {
 	struct network_service *network;
 	struct engine *engine;
 	struct docker_api *docker;
+	struct cri_api *cri;
+	struct strv pinned;
 	struct runtime_entry *runtimes;
 	struct ttrpc_service shim_events;
 };
@@ -91,6 +97,26 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 	return engine_new(&engine, &s->engine, err);
 }
 
+static int start_cri(struct services *s, const struct config *c, struct loop *loop,
+		     struct jobs *jobs, struct error *err)
+{
+	const struct config_runtime *r = config_runtime(c, c->default_runtime);
+
+	for (size_t i = 0; i < c->cri.pinned_images.n; i++)
+		strv_push(&s->pinned, c->cri.pinned_images.v[i].value);
+	const struct cri_config cri = {
+		.engine = s->engine,
+		.loop = loop,
+		.jobs = jobs,
+		.pinned = &s->pinned,
+		.pull_timeout = c->cri.pull_timeout ? c->cri.pull_timeout : PULL_TIMEOUT,
+		.systemd_cgroup = c->cri.systemd_cgroup || (r && r->systemd_cgroup),
+	};
+
+	s->cri = cri_api_new(&cri, err);
+	return s->cri ? 0 : -1;
+}
+
 struct services *services_start(const struct config *config, struct loop *loop, struct jobs *jobs,
 				struct error *err)
 {
@@ -102,7 +128,16 @@ struct services *services_start(const struct config *config, struct loop *loop, 
 		return NULL;
 	}
 	s->docker = docker_api_new(s->engine);
+	if (start_cri(s, config, loop, jobs, err) < 0) {
+		services_stop(s);
+		return NULL;
+	}
 	return s;
+}
+
+void services_grpc(struct services *s, struct grpc_server *server)
+{
+	cri_api_add(s->cri, server);
 }
 
 void services_http_config(struct services *s, struct http_server_config *ret)
@@ -119,11 +154,13 @@ void services_stop(struct services *s)
 {
 	if (!s)
 		return;
+	cri_api_free(s->cri);
 	docker_api_free(s->docker);
 	engine_free(s->engine);
 	network_service_free(s->network);
 	image_service_free(s->images);
 	store_close(s->store);
+	strv_done(&s->pinned);
 	free(s->runtimes);
 	free(s);
 }

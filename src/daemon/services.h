@@ -7,6 +7,7 @@
 
 #include "daemon/config.h"
 #include "http/server.h"
+#include "rpc/grpc.h"
 #include "rpc/ttrpc-server.h"
 
 struct engine;
@@ -17,6 +18,8 @@ struct services *services_start(const struct config *config, struct loop *loop, 
 				struct error *err);
 /* Routes and what belongs to them. */
 void services_http_config(struct services *s, struct http_server_config *ret);
+/* Services of gRPC; they live as long as s. Loop thread. */
+void services_grpc(struct services *s, struct grpc_server *server);
 /* Whether nothing that runs needs the daemon. Loop thread. */
 bool services_idle(struct services *s);
 /* With no request running any more; the loop stands. NULL is fine. */

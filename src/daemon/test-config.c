@@ -28,6 +28,7 @@ static void test_containerd_v2(void **state)
 		      "version = 2\nroot = '/r'\nstate = '/s'\noom_score = -999\n"
 		      "[grpc]\naddress = '/s/x.sock'\nuid = 0\n[debug]\nlevel = 'debug'\n"
 		      "[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'pause'\n"
+		      "enable_selinux = true\n"
 		      "max_concurrent_downloads = 7\n"
 		      "[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/a:/b'\n"
 		      "[plugins.'io.containerd.grpc.v1.cri'.containerd]\nsnapshotter = 'native'\n"
@@ -35,7 +36,7 @@ static void test_containerd_v2(void **state)
 		      "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.my]\n"
 		      "runtime_type = 'io.containerd.runc.v2'\n"
 		      "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.my.options]\n"
-		      "BinaryName = '/opt/my'\nSystemdCgroup = true\n",
+		      "BinaryName = '/opt/my'\nSystemdCgroup = true\nIoUid = 3\n",
 		      NULL),
 		0);
 	assert_string_equal(c.root, "/r");
@@ -52,10 +53,10 @@ static void test_containerd_v2(void **state)
 	autofree char *unknown = strv_join(&c.unknown, " ");
 	assert_string_equal(
 		unknown,
-		"oom_score grpc.uid plugins.\"io.containerd.grpc.v1.cri\".sandbox_image "
-		"plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.my.runtime_type "
-		"plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.my.options."
-		"SystemdCgroup");
+		"oom_score grpc.uid plugins.\"io.containerd.grpc.v1.cri\".enable_selinux "
+		"plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.my.options.IoUid");
+	assert_true(config_runtime(&c, "my")->systemd_cgroup);
+	assert_string_equal(config_runtime(&c, "my")->type, "io.containerd.runc.v2");
 }
 
 static void test_containerd_v3(void **state)
@@ -72,6 +73,82 @@ static void test_containerd_v3(void **state)
 	assert_string_equal(c.hosts_dirs.v[0], "/etc/certs.d");
 	assert_string_equal(c.default_runtime, "runc");
 	assert_int_equal(c.unknown.n, 0);
+}
+
+static void check_cri(const struct config *c)
+{
+	const struct config_runtime *r = config_runtime(c, "kata");
+
+	assert_int_equal(c->unknown.n, 0);
+	assert_string_equal(kvs_get(&c->cri.pinned_images, "sandbox"), "pause:3");
+	assert_true(c->cri.pull_timeout == INT64_MAX);
+	assert_string_equal(c->cri.cni_conf_dir, "/cni");
+	assert_string_equal(c->cri.cni_bin_dirs.v[0], "/bin/cni");
+	assert_int_equal(c->cri.max_log_line, -1);
+	assert_true(c->cri.disable_cdi);
+	assert_string_equal(c->cri.cdi_spec_dirs.v[0], "/cdi");
+	assert_string_equal(c->cri.stream_port, "10010");
+	assert_true(c->cri.stream_tls);
+	assert_string_equal(c->cri.stream_cert, "/cert");
+	assert_non_null(r);
+	assert_true(r->privileged_without_host_devices);
+	assert_string_equal(r->pod_annotations.v[0], "a.*");
+	assert_string_equal(r->cni_conf_dir, "/kata");
+}
+
+/* The same in both versions' places. */
+static void test_cri_keys(void **state)
+{
+	static const char images[] = "image_pull_progress_timeout = '0s'\n"
+				     "disable_snapshot_annotations = true\n";
+	static const char pinned[] = "sandbox = 'pause:3'\n";
+	static const char runtime[] =
+		"max_container_log_line_size = -1\nenable_cdi = false\ncdi_spec_dirs = ['/cdi']\n";
+	static const char stream[] =
+		"stream_server_port = '10010'\nenable_tls_streaming = true\n"
+		"x509_key_pair_streaming = { tls_cert_file = '/cert', tls_key_file = '/key' }\n";
+	static const char handler[] = "runtime_type = 'io.containerd.kata.v2'\n"
+				      "privileged_without_host_devices = true\n"
+				      "pod_annotations = ['a.*']\ncni_conf_dir = '/kata'\n";
+	autoconfig struct config v2 = { 0 }, v3 = { 0 };
+	autofree char *text2 =
+		xasprintf("version = 2\n[plugins.'io.containerd.grpc.v1.cri']\n%s%s%s"
+			  "[plugins.'io.containerd.grpc.v1.cri'.pinned_images]\n%s"
+			  "[plugins.'io.containerd.grpc.v1.cri'.cni]\nbin_dir = '/bin/cni'\n"
+			  "conf_dir = '/cni'\n"
+			  "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.kata]\n%s",
+			  images, runtime, stream, pinned, handler);
+	autofree char *text3 =
+		xasprintf("version = 3\n[plugins.'io.containerd.cri.v1.images']\n%s"
+			  "[plugins.'io.containerd.cri.v1.images'.pinned_images]\n%s"
+			  "[plugins.'io.containerd.cri.v1.runtime']\n%s"
+			  "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/bin/cni']\n"
+			  "conf_dir = '/cni'\n"
+			  "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kata]\n%s"
+			  "[plugins.'io.containerd.grpc.v1.cri']\n%s",
+			  images, pinned, runtime, handler, stream);
+
+	assert_int_equal(parse(&v2, text2, NULL), 0);
+	check_cri(&v2);
+	assert_int_equal(parse(&v3, text3, NULL), 0);
+	check_cri(&v3);
+}
+
+/* A runtime by its type alone: the program that containerd's shim would run. */
+static void test_runtime_type(void **state)
+{
+	autoconfig struct config c = { 0 };
+
+	assert_int_equal(
+		parse(&c,
+		      "root = '/r'\nstate = '/s'\n"
+		      "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes]\n"
+		      "a.runtime_type = 'io.containerd.nosuch.v2'\nb.runtime_type = 'odd'\n",
+		      NULL),
+		0);
+	assert_int_equal(config_defaults(&c, NULL), 0);
+	assert_string_equal(config_runtime_path(&c, "a"), "nosuch");
+	assert_string_equal(config_runtime_path(&c, "b"), "b");
 }
 
 static void test_our_table(void **state)
@@ -236,6 +313,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_containerd_v2),
 		cmocka_unit_test(test_containerd_v3),
+		cmocka_unit_test(test_cri_keys),
+		cmocka_unit_test(test_runtime_type),
 		cmocka_unit_test(test_our_table),
 		cmocka_unit_test(test_bad_types),
 		cmocka_unit_test(test_load),

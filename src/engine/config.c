@@ -3,6 +3,7 @@
 
 #include "base/jsontab.h"
 #include "base/mem.h"
+#include "engine/config-tables.h"
 
 #include <string.h>
 
@@ -16,6 +17,21 @@ static const struct json_field platform_fields[] = {
 	JSON_END,
 };
 
+const struct json_field config_id_mapping_fields[] = {
+	JSON_FIELD("containerID", FIELD_INT, struct id_mapping, container_id, 0),
+	JSON_FIELD("hostID", FIELD_INT, struct id_mapping, host_id, 0),
+	JSON_FIELD("size", FIELD_INT, struct id_mapping, length, 0),
+	JSON_END,
+};
+
+const struct json_field config_selinux_fields[] = {
+	JSON_FIELD("user", FIELD_STRING, struct selinux_label, user, 0),
+	JSON_FIELD("role", FIELD_STRING, struct selinux_label, role, 0),
+	JSON_FIELD("type", FIELD_STRING, struct selinux_label, type, 0),
+	JSON_FIELD("level", FIELD_STRING, struct selinux_label, level, 0),
+	JSON_END,
+};
+
 static const struct json_field mount_fields[] = {
 	JSON_FIELD("type", FIELD_STRING, struct mount_spec, type, 0),
 	JSON_FIELD("source", FIELD_STRING, struct mount_spec, source, 0),
@@ -26,6 +42,13 @@ static const struct json_field mount_fields[] = {
 	JSON_FIELD("anonymous", FIELD_BOOL, struct mount_spec, anonymous, 0),
 	JSON_FIELD("propagation", FIELD_STRING, struct mount_spec, propagation, 0),
 	JSON_FIELD("options", FIELD_STRV, struct mount_spec, options, 0),
+	JSON_FIELD("recursiveReadOnly", FIELD_BOOL, struct mount_spec, recursive_read_only, 0),
+	JSON_FIELD("selinuxRelabel", FIELD_BOOL, struct mount_spec, selinux_relabel, 0),
+	JSON_SUB("uidMappings", FIELD_ARRAY, struct mount_spec, uid_mappings,
+		 config_id_mapping_fields, struct id_mapping, 0),
+	JSON_SUB("gidMappings", FIELD_ARRAY, struct mount_spec, gid_mappings,
+		 config_id_mapping_fields, struct id_mapping, 0),
+	JSON_FIELD("subPath", FIELD_STRING, struct mount_spec, sub_path, 0),
 	JSON_END,
 };
 
@@ -43,7 +66,7 @@ static const struct json_field ulimit_fields[] = {
 	JSON_END,
 };
 
-static const struct json_field port_fields[] = {
+const struct json_field config_port_fields[] = {
 	JSON_FIELD("protocol", FIELD_STRING, struct port_spec, protocol, 0),
 	JSON_FIELD("hostIp", FIELD_STRING, struct port_spec, host_ip, 0),
 	JSON_FIELD("hostPort", FIELD_INT, struct port_spec, host_port, 0),
@@ -59,6 +82,12 @@ static const struct json_field health_fields[] = {
 	JSON_FIELD("startInterval", FIELD_INT, struct health_spec, start_interval, 0),
 	JSON_FIELD("retries", FIELD_INT, struct health_spec, retries, 0),
 	JSON_FIELD("none", FIELD_BOOL, struct health_spec, none, 0),
+	JSON_END,
+};
+
+static const struct json_field hugepage_fields[] = {
+	JSON_FIELD("pageSize", FIELD_STRING, struct hugepage_limit, page_size, JSON_REQUIRED),
+	JSON_FIELD("limit", FIELD_UINT, struct hugepage_limit, limit, 0),
 	JSON_END,
 };
 
@@ -78,6 +107,9 @@ static const struct json_field resources_fields[] = {
 	JSON_FIELD("cpusetMems", FIELD_STRING, struct resources, cpuset_mems, 0),
 	JSON_FIELD("pidsLimit", FIELD_INT, struct resources, pids_limit, 0),
 	JSON_FIELD("blkioWeight", FIELD_INT, struct resources, blkio_weight, 0),
+	JSON_SUB("hugepages", FIELD_ARRAY, struct resources, hugepages, hugepage_fields,
+		 struct hugepage_limit, 0),
+	JSON_FIELD("unified", FIELD_KVS, struct resources, unified, 0),
 	JSON_END,
 };
 
@@ -114,7 +146,7 @@ static const struct json_field config_fields[] = {
 	JSON_FIELD("macAddress", FIELD_STRING, CC, mac_address, 0),
 	JSON_FIELD("ipAddress", FIELD_STRING, CC, ip_address, 0),
 	JSON_FIELD("networkAliases", FIELD_STRV, CC, network_aliases, 0),
-	JSON_SUB("ports", FIELD_ARRAY, CC, ports, port_fields, struct port_spec, 0),
+	JSON_SUB("ports", FIELD_ARRAY, CC, ports, config_port_fields, struct port_spec, 0),
 	JSON_FIELD("exposedPorts", FIELD_STRV, CC, exposed_ports, 0),
 	JSON_FIELD("pidMode", FIELD_STRING, CC, pid_mode, 0),
 	JSON_FIELD("ipcMode", FIELD_STRING, CC, ipc_mode, 0),
@@ -141,6 +173,13 @@ static const struct json_field config_fields[] = {
 	JSON_FIELD("restartPolicy", FIELD_STRING, CC, restart_policy, 0),
 	JSON_FIELD("restartMaxRetries", FIELD_INT, CC, restart_max_retries, 0),
 	JSON_SUB("health", FIELD_OBJECT, CC, health, health_fields, struct health_spec, 0),
+	JSON_FIELD("sandboxID", FIELD_STRING, CC, sandbox_id, 0),
+	JSON_FIELD("logPath", FIELD_STRING, CC, log_path, 0),
+	JSON_FIELD("groupsPolicy", FIELD_STRING, CC, groups_policy, 0),
+	JSON_FIELD("capAmbient", FIELD_STRV, CC, cap_ambient, 0),
+	JSON_SUB("selinux", FIELD_OBJECT, CC, selinux, config_selinux_fields, struct selinux_label,
+		 0),
+	JSON_FIELD("cdiDevices", FIELD_STRV, CC, cdi_devices, 0),
 	JSON_END,
 };
 

@@ -13,9 +13,22 @@
 
 enum ns_mode { NS_PRIVATE, NS_HOST, NS_CONTAINER, NS_NONE, NS_SHAREABLE };
 
+struct id_mapping {
+	int64_t container_id, host_id, length;
+};
+
+struct id_mappings {
+	struct id_mapping *v;
+	size_t n;
+};
+
+struct selinux_label {
+	char *user, *role, *type, *level;
+};
+
 struct mount_spec {
-	char *type;   /* "bind", "volume", "tmpfs" */
-	char *source; /* host path, volume name ("" for an anonymous one) */
+	char *type;   /* "bind", "volume", "tmpfs", "image" (pods only) */
+	char *source; /* host path, volume name ("" for an anonymous one), image's id or name */
 	char *target; /* absolute path in the container */
 	bool read_only;
 	bool no_copy;	     /* volume: do not copy the image's content in */
@@ -23,6 +36,10 @@ struct mount_spec {
 	bool anonymous;	     /* volume made for this container; goes with `rm -v` */
 	char *propagation;   /* "rprivate" ... */
 	struct strv options; /* further mount options; for tmpfs "size=64m", "mode=1777", ... */
+	bool recursive_read_only; /* read_only, for all mounts below as well */
+	bool selinux_relabel;
+	struct id_mappings uid_mappings, gid_mappings; /* ID-mapped; empty: not */
+	char *sub_path; /* image: the directory in it to be mounted; empty: all of it */
 };
 
 struct device_spec {
@@ -50,6 +67,11 @@ struct health_spec {
 	bool none; /* NONE: the image's check is off */
 };
 
+struct hugepage_limit {
+	char *page_size; /* "2MB" */
+	uint64_t limit;
+};
+
 struct resources {
 	int64_t memory, memory_reservation, memory_swap; /* 0: unset; swap -1: unlimited */
 	int64_t memory_swappiness;			 /* -1: unset */
@@ -60,6 +82,11 @@ struct resources {
 	char *cpuset_cpus, *cpuset_mems;
 	int64_t pids_limit; /* 0: unset, -1: unlimited */
 	int64_t blkio_weight;
+	struct {
+		struct hugepage_limit *v;
+		size_t n;
+	} hugepages;
+	struct kvs unified; /* files of cgroup v2 */
 };
 
 struct container_config {
@@ -104,8 +131,8 @@ struct container_config {
 
 	bool privileged;
 	struct strv cap_add, cap_drop;
-	/* "no-new-privileges", "seccomp=unconfined" or JSON, "apparmor=...", "label=...",
-	 * "systempaths=unconfined" */
+	/* "no-new-privileges", "seccomp=unconfined" or JSON, "seccomp-file=/path" (a profile of
+	 * the host's; pods only), "apparmor=...", "label=...", "systempaths=unconfined" */
 	struct strv security_opt;
 	struct {
 		struct device_spec *v;
@@ -129,6 +156,16 @@ struct container_config {
 	char *restart_policy; /* "no", "always", "on-failure", "unless-stopped" */
 	int64_t restart_max_retries;
 	struct health_spec health;
+
+	/* What only containers of pods have (engine/sandbox.h). */
+	char *sandbox_id; /* full id; empty: not of a pod */
+	char *log_path;	  /* absolute; empty: no log */
+	/* Which groups a process gets besides group_add: "": Docker's rule; "merge": the user's of
+	 * /etc/group, whatever the user was given as; "strict": none. */
+	char *groups_policy;
+	struct strv cap_ambient; /* as cap_add; added to the other sets too */
+	struct selinux_label selinux;
+	struct strv cdi_devices; /* "vendor.com/class=name" */
 };
 
 void container_config_done(struct container_config *c);

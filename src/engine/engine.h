@@ -41,6 +41,9 @@ struct engine_config {
 	const char *log_driver; /* NULL: json-file */
 	struct kvs log_options;
 	const struct strv *dns; /* for containers that name none; NULL: the host's; borrowed */
+	/* Of pods (engine/sandbox.h): */
+	const char *pause;   /* path of kistl-pause, NULL: beside the shim */
+	bool systemd_cgroup; /* the cgroup driver */
 };
 
 /* Recovers: finds shims, reconciles states, finishes half-done removals, applies restart
@@ -108,6 +111,13 @@ struct container_view {
 		size_t n;
 	} mounts;
 	struct strv exec_ids;
+	bool start_failed; /* EXITED because it could not be started (pods only) */
+	/* Whom the process ran as at first; -1: not known yet (pods: from create on). */
+	int64_t uid, gid;
+	struct {
+		uint32_t *v;
+		size_t n;
+	} groups;
 	/* what the front end stored with it (Docker's Config and HostConfig) */
 	struct json *extension;
 };

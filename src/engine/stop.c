@@ -29,11 +29,13 @@ static bool wait_exit(struct container *c, const struct task *t, int64_t timeout
 	int r = 0;
 
 	container_unlock(c);
+	job_wait_begin();
 	pthread_mutex_lock(&e->lock);
 	while (c->task == t && !c->exited && r != ETIMEDOUT)
 		r = timeout_ms < 0 ? pthread_cond_wait(&c->changed, &e->lock)
 				   : pthread_cond_timedwait(&c->changed, &e->lock, &until);
 	pthread_mutex_unlock(&e->lock);
+	job_wait_end();
 	container_lock(c);
 	container_finish(c);
 	return c->task != t;

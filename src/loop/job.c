@@ -19,6 +19,7 @@
 
 #define IDLE_SECONDS 10
 #define STACK_SIZE (1024 * 1024)
+#define WAITING_MAX 1024 /* threads of a pool that wait beyond its limit */
 
 struct job {
 	struct job *next;
@@ -34,6 +35,7 @@ struct pool {
 	unsigned n_threads;
 	unsigned n_idle;
 	unsigned n_queued;
+	unsigned n_waiting; /* between job_wait_begin() and job_wait_end() */
 	struct job *first;
 	struct job **tail;
 	pthread_cond_t has_work;
@@ -53,6 +55,9 @@ static const unsigned pool_sizes[JOB_POOL_MAX] = {
 	[JOB_TRANSFER] = 8,
 	[JOB_DISK] = 2,
 };
+
+/* The pool whose thread this is. */
+static _Thread_local struct pool *own_pool;
 
 static void finish_on_loop(void *arg)
 {
@@ -104,6 +109,7 @@ static void *pool_thread(void *arg)
 	struct pool *p = arg;
 	struct jobs *j = p->owner;
 
+	own_pool = p;
 	pthread_mutex_lock(&j->lock);
 	for (struct job *job; (job = next_job(p));) {
 		pthread_mutex_unlock(&j->lock);
@@ -134,6 +140,38 @@ static int start_thread(struct pool *p)
 	if (r == 0)
 		p->n_threads++;
 	return r;
+}
+
+/* With the lock held: another thread, if there is work for it and the limit allows. */
+static int grow(struct pool *p)
+{
+	unsigned limit = p->max_threads + MIN(p->n_waiting, WAITING_MAX);
+
+	return p->n_queued > p->n_idle && p->n_threads < limit ? start_thread(p) : 0;
+}
+
+void job_wait_begin(void)
+{
+	struct pool *p = own_pool;
+
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->owner->lock);
+	p->n_waiting++;
+	grow(p);
+	pthread_mutex_unlock(&p->owner->lock);
+}
+
+void job_wait_end(void)
+{
+	struct pool *p = own_pool;
+
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->owner->lock);
+	assert(p->n_waiting > 0);
+	p->n_waiting--;
+	pthread_mutex_unlock(&p->owner->lock);
 }
 
 struct jobs *jobs_new(struct loop *l)
@@ -203,8 +241,7 @@ void job_submit(struct jobs *j, enum job_pool pool, void (*work)(void *arg),
 	*p->tail = job;
 	p->tail = &job->next;
 	p->n_queued++;
-	if (p->n_queued > p->n_idle && p->n_threads < p->max_threads)
-		r = start_thread(p);
+	r = grow(p);
 	pthread_cond_signal(&p->has_work);
 	bool stuck = r != 0 && p->n_threads == 0;
 	if (stuck) {

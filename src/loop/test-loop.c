@@ -113,6 +113,45 @@ static void test_jobs(void **state)
 	jobs_free(j);
 }
 
+static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_opened = PTHREAD_COND_INITIALIZER;
+static bool gate_open;
+
+static void wait_at_gate(void *arg UNUSED)
+{
+	job_wait_begin();
+	pthread_mutex_lock(&gate_lock);
+	while (!gate_open)
+		pthread_cond_wait(&gate_opened, &gate_lock);
+	pthread_mutex_unlock(&gate_lock);
+	job_wait_end();
+	worked++;
+}
+
+static void open_gate(void *arg UNUSED)
+{
+	pthread_mutex_lock(&gate_lock);
+	gate_open = true;
+	pthread_cond_broadcast(&gate_opened);
+	pthread_mutex_unlock(&gate_lock);
+}
+
+/* More of them than any pool has threads, and still the one behind them runs. */
+static void test_waiting_jobs_hold_up_no_others(void **state)
+{
+	struct jobs *j = jobs_new(*state);
+
+	worked = 0;
+	gate_open = false;
+	for (int i = 0; i < 100; i++)
+		job_submit(j, JOB_DISK, wait_at_gate, NULL, NULL);
+	job_submit(j, JOB_DISK, open_gate, NULL, NULL);
+	jobs_free(j);
+	assert_int_equal(worked, 100);
+	job_wait_begin(); /* of no pool */
+	job_wait_end();
+}
+
 static void test_jobs_free_finishes_what_is_queued(void **state)
 {
 	struct jobs *j = jobs_new(*state);
@@ -150,6 +189,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_timers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_jobs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_waiting_jobs_hold_up_no_others, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_jobs_free_finishes_what_is_queued, setup,
 						teardown),
 		cmocka_unit_test(test_cancel),

@@ -9,7 +9,7 @@
 #include <sched.h>
 #include <string.h>
 
-#define MESSAGE_SIZE 2048
+#define MESSAGE_SIZE NETLINK_MESSAGE_MAX
 #define RECEIVE_SIZE 32768
 
 int netlink_open(struct netlink *nl, struct error *err)
@@ -50,7 +50,7 @@ void netlink_done(struct netlink *nl)
 	nl->sock = NULL;
 }
 
-static struct nlmsghdr *message(struct netlink *nl, void *buf, uint16_t type, uint16_t flags)
+struct nlmsghdr *netlink_message(struct netlink *nl, void *buf, uint16_t type, uint16_t flags)
 {
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
 
@@ -60,8 +60,7 @@ static struct nlmsghdr *message(struct netlink *nl, void *buf, uint16_t type, ui
 	return h;
 }
 
-/* Sends and reads the acknowledgement, or a dump through cb. Returns 0 or -errno. */
-static int transact(struct netlink *nl, struct nlmsghdr *h, mnl_cb_t cb, void *arg)
+int netlink_transact(struct netlink *nl, struct nlmsghdr *h, mnl_cb_t cb, void *arg)
 {
 	char buf[RECEIVE_SIZE];
 	unsigned port = mnl_socket_get_portid(nl->sock);
@@ -84,7 +83,8 @@ static int transact(struct netlink *nl, struct nlmsghdr *h, mnl_cb_t cb, void *a
 int link_add_bridge(struct netlink *nl, const char *name, const uint8_t mac[6], struct error *err)
 {
 	char buf[MESSAGE_SIZE];
-	struct nlmsghdr *h = message(nl, buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
+	struct nlmsghdr *h =
+		netlink_message(nl, buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
 	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(h, sizeof(*ifi));
 	struct nlattr *info;
 	int r;
@@ -97,7 +97,7 @@ int link_add_bridge(struct netlink *nl, const char *name, const uint8_t mac[6], 
 	info = mnl_attr_nest_start(h, IFLA_LINKINFO);
 	mnl_attr_put_strz(h, IFLA_INFO_KIND, "bridge");
 	mnl_attr_nest_end(h, info);
-	r = transact(nl, h, NULL, NULL);
+	r = netlink_transact(nl, h, NULL, NULL);
 	return r < 0 ? error_errno(err, -r, "create bridge '%s'", name) : 0;
 }
 
@@ -106,7 +106,8 @@ int link_add_veth(struct netlink *nl, const char *host_name, unsigned bridge_ind
 		  struct error *err)
 {
 	char buf[MESSAGE_SIZE];
-	struct nlmsghdr *h = message(nl, buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
+	struct nlmsghdr *h =
+		netlink_message(nl, buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
 	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(h, sizeof(*ifi));
 	struct nlattr *info, *data, *peer;
 	int r;
@@ -127,14 +128,14 @@ int link_add_veth(struct netlink *nl, const char *host_name, unsigned bridge_ind
 	mnl_attr_nest_end(h, peer);
 	mnl_attr_nest_end(h, data);
 	mnl_attr_nest_end(h, info);
-	r = transact(nl, h, NULL, NULL);
+	r = netlink_transact(nl, h, NULL, NULL);
 	return r < 0 ? error_errno(err, -r, "create veth pair '%s'", host_name) : 0;
 }
 
 int link_set_hairpin(struct netlink *nl, const char *name, struct error *err)
 {
 	char buf[MESSAGE_SIZE];
-	struct nlmsghdr *h = message(nl, buf, RTM_SETLINK, NLM_F_ACK);
+	struct nlmsghdr *h = netlink_message(nl, buf, RTM_SETLINK, NLM_F_ACK);
 	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(h, sizeof(*ifi));
 	struct nlattr *info;
 	int r;
@@ -144,33 +145,33 @@ int link_set_hairpin(struct netlink *nl, const char *name, struct error *err)
 	info = mnl_attr_nest_start(h, IFLA_PROTINFO);
 	mnl_attr_put_u8(h, IFLA_BRPORT_MODE, 1);
 	mnl_attr_nest_end(h, info);
-	r = transact(nl, h, NULL, NULL);
+	r = netlink_transact(nl, h, NULL, NULL);
 	return r < 0 ? error_errno(err, -r, "set hairpin mode of '%s'", name) : 0;
 }
 
 int link_up(struct netlink *nl, unsigned index, struct error *err)
 {
 	char buf[MESSAGE_SIZE];
-	struct nlmsghdr *h = message(nl, buf, RTM_NEWLINK, NLM_F_ACK);
+	struct nlmsghdr *h = netlink_message(nl, buf, RTM_NEWLINK, NLM_F_ACK);
 	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(h, sizeof(*ifi));
 	int r;
 
 	ifi->ifi_index = (int)index;
 	ifi->ifi_flags = IFF_UP;
 	ifi->ifi_change = IFF_UP;
-	r = transact(nl, h, NULL, NULL);
+	r = netlink_transact(nl, h, NULL, NULL);
 	return r < 0 ? error_errno(err, -r, "set interface %u up", index) : 0;
 }
 
 int link_delete(struct netlink *nl, const char *name, struct error *err)
 {
 	char buf[MESSAGE_SIZE];
-	struct nlmsghdr *h = message(nl, buf, RTM_DELLINK, NLM_F_ACK);
+	struct nlmsghdr *h = netlink_message(nl, buf, RTM_DELLINK, NLM_F_ACK);
 	int r;
 
 	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
 	mnl_attr_put_strz(h, IFLA_IFNAME, name);
-	r = transact(nl, h, NULL, NULL);
+	r = netlink_transact(nl, h, NULL, NULL);
 	return r < 0 && r != -ENODEV ? error_errno(err, -r, "delete interface '%s'", name) : 0;
 }
 
@@ -178,7 +179,8 @@ int address_add(struct netlink *nl, unsigned index, uint32_t addr, unsigned pref
 		struct error *err)
 {
 	char buf[MESSAGE_SIZE];
-	struct nlmsghdr *h = message(nl, buf, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
+	struct nlmsghdr *h =
+		netlink_message(nl, buf, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
 	struct ifaddrmsg *ifa = mnl_nlmsg_put_extra_header(h, sizeof(*ifa));
 	uint32_t broadcast =
 		prefix < 31 ? addr | htobe32((uint32_t)(UINT64_C(0xffffffff) >> prefix)) : 0;
@@ -191,7 +193,7 @@ int address_add(struct netlink *nl, unsigned index, uint32_t addr, unsigned pref
 	mnl_attr_put_u32(h, IFA_ADDRESS, addr);
 	if (broadcast)
 		mnl_attr_put_u32(h, IFA_BROADCAST, broadcast);
-	r = transact(nl, h, NULL, NULL);
+	r = netlink_transact(nl, h, NULL, NULL);
 	return r < 0 && r != -EEXIST ? error_errno(err, -r, "add address to interface %u", index)
 				     : 0;
 }
@@ -199,7 +201,8 @@ int address_add(struct netlink *nl, unsigned index, uint32_t addr, unsigned pref
 int route_add_default(struct netlink *nl, uint32_t gateway, struct error *err)
 {
 	char buf[MESSAGE_SIZE];
-	struct nlmsghdr *h = message(nl, buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
+	struct nlmsghdr *h =
+		netlink_message(nl, buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(h, sizeof(*rt));
 	int r;
 
@@ -209,7 +212,7 @@ int route_add_default(struct netlink *nl, uint32_t gateway, struct error *err)
 	rt->rtm_scope = RT_SCOPE_UNIVERSE;
 	rt->rtm_type = RTN_UNICAST;
 	mnl_attr_put_u32(h, RTA_GATEWAY, gateway);
-	r = transact(nl, h, NULL, NULL);
+	r = netlink_transact(nl, h, NULL, NULL);
 	return r < 0 ? error_errno(err, -r, "add the default route") : 0;
 }
 
@@ -240,12 +243,12 @@ int routes_each(struct netlink *nl, int (*fn)(uint32_t dst, unsigned prefix, voi
 		struct error *err)
 {
 	char buf[MESSAGE_SIZE];
-	struct nlmsghdr *h = message(nl, buf, RTM_GETROUTE, NLM_F_DUMP);
+	struct nlmsghdr *h = netlink_message(nl, buf, RTM_GETROUTE, NLM_F_DUMP);
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(h, sizeof(*rt));
 	struct each e = { .fn = fn, .arg = arg };
 	int r;
 
 	rt->rtm_family = AF_INET;
-	r = transact(nl, h, on_route, &e);
+	r = netlink_transact(nl, h, on_route, &e);
 	return r < 0 ? error_errno(err, -r, "list the host's routes") : 0;
 }

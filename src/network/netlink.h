@@ -22,6 +22,12 @@ int netlink_open(struct netlink *nl, struct error *err);
 int netlink_open_in(struct netlink *nl, int netns_fd, struct error *err);
 void netlink_done(struct netlink *nl);
 
+#define NETLINK_MESSAGE_MAX 2048
+/* A message of at most NETLINK_MESSAGE_MAX bytes in buf, to be filled. */
+struct nlmsghdr *netlink_message(struct netlink *nl, void *buf, uint16_t type, uint16_t flags);
+/* Sends and reads the acknowledgement, or a dump through cb. Returns 0 or -errno. */
+int netlink_transact(struct netlink *nl, struct nlmsghdr *h, mnl_cb_t cb, void *arg);
+
 /* ALREADY_EXISTS. */
 int link_add_bridge(struct netlink *nl, const char *name, const uint8_t mac[6], struct error *err);
 /* host_name here (up, in the bridge), peer_name in the namespace with index peer_index (down). */

@@ -16,3 +16,5 @@ ProtobufCAllocator protobuf_allocator(struct arena *a);
 int protobuf_unpack(struct arena *a, const ProtobufCMessageDescriptor *d, const void *p, size_t len,
 		    ProtobufCMessage **ret, struct error *err);
 ProtobufCBinaryData protobuf_pack(struct arena *a, const ProtobufCMessage *m);
+/* Brings the entries of maps with string keys into order, so that equal messages pack equally. */
+void protobuf_sort_maps(ProtobufCMessage *m);

@@ -22,6 +22,7 @@ static const struct {
 	{ "bundle", false, offsetof(struct command, bundle) },
 	{ "publish-binary", false, offsetof(struct command, publish_binary) },
 	{ "sealed", false, offsetof(struct command, sealed) },
+	{ "pods", false, offsetof(struct command, pods) },
 	{ "debug", true, offsetof(struct command, debug) },
 	{ "info", true, offsetof(struct command, info) },
 	{ "v", true, offsetof(struct command, version) },
@@ -58,9 +59,13 @@ static int parse_flag(struct command *c, const char *word, const char *next, str
 
 int command_parse(struct command *c, int argc, char **argv, struct error *err)
 {
-	*c = (struct command){
-		.ns = "", .id = "", .address = "", .bundle = "", .sealed = "", .action = ""
-	};
+	*c = (struct command){ .ns = "",
+			       .id = "",
+			       .address = "",
+			       .bundle = "",
+			       .sealed = "",
+			       .pods = "",
+			       .action = "" };
 	for (int i = 1; i < argc;) {
 		if (argv[i][0] == '-' && argv[i][1] != '\0') {
 			int n = parse_flag(c, argv[i], i + 1 < argc ? argv[i + 1] : NULL, err);

@@ -15,6 +15,7 @@
 struct command {
 	const char *ns, *id, *address, *bundle, *publish_binary;
 	const char *sealed; /* serve: the OCI runtime whose sealed copy is descriptor 4 */
+	const char *pods; /* serve: where pods' namespaces are pinned, which is not our business */
 	bool debug, info, version;
 	const char *action;
 };

@@ -82,6 +82,7 @@ struct shim {
 	struct map containers;
 	struct ttrpc_server *server;
 	bool leaving;
+	bool has_mounts; /* those of its own bundle: a pod's */
 };
 
 extern struct shim shim;

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/mount.h"
 #include "containerd.events.pb-c.h"
+#include "shim/bundle-mounts.h"
 #include "shim/events.h"
 #include "shim/mountns.h"
 #include "shim/reaper.h"
@@ -15,7 +16,26 @@
 #include <string.h>
 #include <sys/mount.h>
 
-/* Mounts of the rootfs */
+/* Mounts of the rootfs, and others of the bundle */
+
+/* Of a pod's reaper: its mounts are the pod's. */
+static bool has_pods_mounts(const struct container *c)
+{
+	return shim.has_mounts && str_equal(c->id, shim.id);
+}
+
+static int attach_rootfs(const struct container *c, struct mounts *mounts, const char *target,
+			 struct error *err)
+{
+	autofree char *scratch = path_join(c->bundle, "layers", NULL);
+
+	if (mounts_idmap_layers(mounts, scratch, err) < 0)
+		return -1;
+	int r = mounts_attach(mounts, target, err);
+	mount_detach_all(scratch, MNT_DETACH, NULL);
+	rmdir(scratch);
+	return r;
+}
 
 static int mount_rootfs(struct container *c, const Containerd__Task__V3__CreateTaskRequest *r,
 			struct error *err)
@@ -35,9 +55,9 @@ static int mount_rootfs(struct container *c, const Containerd__Task__V3__CreateT
 	int rc = fs_mkdir_p(target, 0711);
 	if (rc < 0)
 		return error_errno(err, -rc, "make '%s'", target);
-	if (mountns_shield(c->bundle, err) < 0)
+	if (mountns_shield(c->bundle, err) < 0 || attach_rootfs(c, &mounts, target, err) < 0)
 		return -1;
-	return mounts_attach(&mounts, target, err);
+	return has_pods_mounts(c) ? 0 : bundle_mounts_attach(c->bundle, err);
 }
 
 static void unmount_rootfs(const struct container *c)
@@ -47,6 +67,8 @@ static void unmount_rootfs(const struct container *c)
 
 	if (mount_detach_all(target, MNT_DETACH, &err) < 0)
 		log_warn("%s, ignoring", error_msg(&err));
+	if (!has_pods_mounts(c))
+		bundle_mounts_detach(c->bundle);
 }
 
 /* Create */

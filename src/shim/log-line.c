@@ -158,15 +158,18 @@ void log_format_json(struct buf *out, const struct log_line *line, const char *s
 	buf_puts(out, "\"}\n");
 }
 
-void log_format_cri(struct buf *out, const struct log_line *line, const char *stream, bool last)
+void log_format_cri(struct buf *out, const struct log_line *line, const char *stream)
 {
+	size_t len = line->len;
 	char when[TIME_RFC3339_MAX];
 
 	time_format_rfc3339_fixed(line->time, when);
 	buf_puts(out, when);
 	buf_putc(out, ' ');
 	buf_puts(out, stream);
-	buf_puts(out, line->complete || last ? " F " : " P ");
-	buf_append(out, line->data, line->len);
+	buf_puts(out, line->complete ? " F " : " P ");
+	if (line->complete && len > 0 && line->data[len - 1] == '\r')
+		len--;
+	buf_append(out, line->data, len);
 	buf_putc(out, '\n');
 }

@@ -36,7 +36,8 @@ void log_cutter_done(struct log_cutter *c);
 /* {"log":"text\n","stream":"stdout","time":"2026-11-23T10:00:00.123456789Z"}\n, escaped as dockerd
  * does. */
 void log_format_json(struct buf *out, const struct log_line *line, const char *stream);
-/* 2026-11-23T10:00:00.123456789Z stdout F text\n; P for a piece that is to be continued. */
-void log_format_cri(struct buf *out, const struct log_line *line, const char *stream, bool last);
+/* 2026-11-23T10:00:00.123456789Z stdout F text\n; P for what no newline ended, as containerd and
+ * conmon have it for the last piece of a stream too; of a terminal's "\r\n" the "\r" goes. */
+void log_format_cri(struct buf *out, const struct log_line *line, const char *stream);
 /* Room that one line takes at most in either format. */
 #define LOG_FORMATTED_MAX (LOG_LINE_MAX * 6 + 256)

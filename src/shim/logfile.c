@@ -19,7 +19,6 @@ struct logfile {
 	bool failing; /* said so once already */
 	struct log_cutter cutters[LOG_STREAM_MAX];
 	enum log_stream current;
-	bool ending;
 };
 
 /* Formatted lines on their way to a file: empty between calls, so all logs share it. */
@@ -104,7 +103,7 @@ static void on_line(const struct log_line *line, void *arg)
 	if (l->options.max_size > 0 && l->size + (int64_t)scratch.len >= l->options.max_size)
 		rotate(l);
 	if (l->options.driver == LOG_DRIVER_CRI)
-		log_format_cri(&scratch, line, stream, l->ending);
+		log_format_cri(&scratch, line, stream);
 	else
 		log_format_json(&scratch, line, stream);
 	if (scratch.len >= FLUSH_AT)
@@ -121,9 +120,7 @@ void logfile_write(struct logfile *l, enum log_stream stream, const char *p, siz
 void logfile_end(struct logfile *l, enum log_stream stream)
 {
 	l->current = stream;
-	l->ending = true;
 	log_cutter_end(&l->cutters[stream], on_line, l);
-	l->ending = false;
 	flush(l);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/mount.h"
 #include "base/parse.h"
 
 #include <fcntl.h>
@@ -50,6 +51,16 @@ int mountns_enter(struct error *err)
 	if (unshare(CLONE_NEWNS) < 0)
 		return errno == EPERM ? 0 : error_errno(err, errno, "make a mount namespace");
 	return hide_unified(err);
+}
+
+int mountns_forget(const char *path, struct error *err)
+{
+	/* Private first, or the host would lose it too. */
+	if (mount(NULL, path, NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return errno == EINVAL || errno == ENOENT || errno == EPERM
+			       ? 0
+			       : error_errno(err, errno, "make '%s' private", path);
+	return mount_detach_all(path, MNT_DETACH, err);
 }
 
 /* The n-th space-separated field (from 0) of a line; malloc'ed, octal escapes kept. */

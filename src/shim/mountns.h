@@ -12,6 +12,9 @@
 /* Once, before there are other threads. Without the privilege for it the process stays where it is.
  */
 int mountns_enter(struct error *err);
+/* Gives up this namespace's copies of what is mounted at path and below: here they would keep it
+ * alive after the host has unmounted it. Not a mount is success. */
+int mountns_forget(const char *path, struct error *err);
 /* Before a root file system is mounted beneath path: mounts there must not reach the host. */
 int mountns_shield(const char *path, struct error *err);
 

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/parse.h"
 #include "base/time.h"
+#include "shim/bundle-mounts.h"
 #include "shim/container.h"
 #include "shim/events.h"
 #include "shim/mountns.h"
@@ -75,6 +76,17 @@ static void adjust_oom_score(void)
 		fs_write_all(fd, out, (size_t)len);
 }
 
+/* Of a pod's shim: what its containers share. */
+static int make_pod_mounts(const char *bundle, struct error *err)
+{
+	autofree char *list = path_join(bundle, "mounts.json", NULL);
+
+	if (access(list, F_OK) < 0)
+		return 0;
+	shim.has_mounts = true;
+	return mountns_shield(bundle, err) < 0 ? -1 : bundle_mounts_attach(bundle, err);
+}
+
 static int set_up(const struct command *c, struct error *err)
 {
 	autofree char *pid_file = path_join(*c->bundle ? c->bundle : ".", "shim.pid", NULL);
@@ -100,7 +112,9 @@ static int set_up(const struct command *c, struct error *err)
 	if (r < 0)
 		return error_errno(err, -r, "write '%s'", pid_file);
 	adjust_oom_score();
-	return mountns_enter(err);
+	if (mountns_enter(err) < 0 || (*c->pods && mountns_forget(c->pods, err) < 0))
+		return -1;
+	return *c->bundle ? make_pod_mounts(c->bundle, err) : 0;
 }
 
 /* Leaving */

@@ -105,14 +105,17 @@ static void test_long_lines_are_cut(void **state UNUSED)
 static void test_cri_lines(void **state UNUSED)
 {
 	autobuf struct buf out = BUF_INIT(1024);
-	const struct log_line line = { "hi", 2, true, 1500000000 }, piece = { "p", 1, false, 0 };
+	const struct log_line line = { "hi", 2, true, 1500000000 }, piece = { "p\r", 2, false, 0 };
+	const struct log_line tty = { "\r\r", 2, true, 0 }, empty = { "", 0, true, 0 };
 
-	log_format_cri(&out, &line, "stderr", false);
-	log_format_cri(&out, &piece, "stdout", false);
-	log_format_cri(&out, &piece, "stdout", true);
+	log_format_cri(&out, &line, "stderr");
+	log_format_cri(&out, &piece, "stdout");
+	log_format_cri(&out, &tty, "stdout");
+	log_format_cri(&out, &empty, "stdout");
 	assert_string_equal(out.data, "1970-01-01T00:00:01.500000000Z stderr F hi\n"
-				      "1970-01-01T00:00:00.000000000Z stdout P p\n"
-				      "1970-01-01T00:00:00.000000000Z stdout F p\n");
+				      "1970-01-01T00:00:00.000000000Z stdout P p\r\n"
+				      "1970-01-01T00:00:00.000000000Z stdout F \r\n"
+				      "1970-01-01T00:00:00.000000000Z stdout F \n");
 }
 
 static void read_text(const char *dir, const char *name, struct buf *out)

@@ -34,6 +34,15 @@ void store_close(struct store *s);
 const char *store_root(const struct store *s);
 const char *store_default_snapshotter(const struct store *s);
 
+/* Bytes and inodes of blobs and committed snapshots of all namespaces, by their records; what
+ * containers write themselves is not in it. */
+struct store_usage {
+	int64_t content, snapshots;
+	int64_t inodes;
+};
+
+int store_usage(struct store *s, struct store_usage *ret, struct error *err);
+
 struct store_ctx {
 	struct store *store;
 	const char *ns;	   /* never NULL */

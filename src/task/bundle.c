@@ -13,8 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define TASK_DIR "io.containerd.runtime.v2.task"
-
 char *bundle_parent(const struct tasks *m)
 {
 	return path_join(m->config.state, TASK_DIR, NULL);
@@ -80,6 +78,8 @@ static int write_bootstrap(struct task *t, int dirfd, struct error *err)
 	json_set_int(j, "version", 3);
 	json_set_string(j, "address", address);
 	json_set_string(j, "protocol", "ttrpc");
+	if (t->group)
+		json_set_string(j, "group", t->group);
 	autofree char *text = json_format(j, /* pretty */ false);
 	int r = fs_write_atomic(dirfd, "bootstrap.json", text, strlen(text), 0644,
 				/* sync */ false);
@@ -89,7 +89,8 @@ static int write_bootstrap(struct task *t, int dirfd, struct error *err)
 	return r < 0 ? error_errno(err, -r, "write to bundle '%s'", t->bundle) : 0;
 }
 
-static int fill_bundle(struct task *t, int *ret_listener, struct error *err)
+static int fill_bundle(struct task *t, const struct mounts *mounts, int *ret_listener,
+		       struct error *err)
 {
 	autoclose int dirfd = open(t->bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -99,26 +100,61 @@ static int fill_bundle(struct task *t, int *ret_listener, struct error *err)
 		return error_errno(err, errno, "fill bundle '%s'", t->bundle);
 	if (mkdir(t->work, 0711) < 0 && errno != EEXIST)
 		return error_errno(err, errno, "make '%s'", t->work);
-	int listener = fs_unix_listen(t->socket, 0600, 128);
-	if (listener < 0)
-		return error_errno(err, -listener, "listen on '%s'", t->socket);
-	*ret_listener = listener;
+	if (bundle_write_mounts(t, mounts, err) < 0)
+		return -1;
+	if (ret_listener) {
+		int listener = fs_unix_listen(t->socket, 0600, 128);
+
+		if (listener < 0)
+			return error_errno(err, -listener, "listen on '%s'", t->socket);
+		*ret_listener = listener;
+	}
 	return write_bootstrap(t, dirfd, err);
 }
 
-int bundle_make(struct task *t, int *ret_listener, struct error *err)
+int bundle_make(struct task *t, const struct mounts *mounts, int *ret_listener, struct error *err)
 {
 	if (make_parents(t->m, t->ns, err) < 0)
 		return -1;
 	if (mkdir(t->bundle, 0700) < 0)
 		return error_errno(err, errno, "make bundle '%s'", t->bundle);
 	autoclose int listener = -EBADF;
-	if (fill_bundle(t, &listener, err) < 0) {
+	if (fill_bundle(t, mounts, ret_listener ? &listener : NULL, err) < 0) {
 		bundle_remove(t);
 		return -1;
 	}
-	*ret_listener = TAKE_FD(listener);
+	if (ret_listener)
+		*ret_listener = TAKE_FD(listener);
 	return 0;
+}
+
+int bundle_write_mounts(struct task *t, const struct mounts *mounts, struct error *err)
+{
+	if (!mounts || mounts->n == 0)
+		return 0;
+
+	autojson struct json *list = json_new_array();
+	autofree char *path = path_join(t->bundle, "mounts.json", NULL);
+
+	for (size_t i = 0; i < mounts->n; i++) {
+		const struct mount *m = &mounts->v[i];
+		struct json *j = json_new_object();
+
+		json_set_string(j, "type", m->type);
+		json_set_string(j, "source", m->source);
+		json_set_string(j, "target", m->target);
+		json_set(j, "options", json_new_strv(&m->options));
+		json_add(list, j);
+	}
+	autofree char *text = json_format(list, /* pretty */ false);
+	int r = fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, /* sync */ false);
+
+	return r < 0 ? error_errno(err, -r, "write '%s'", path) : 0;
+}
+
+char *task_mount_path(const struct task *t, const char *target)
+{
+	return path_join(t->bundle, "mounts", target, NULL);
 }
 
 int bundle_write_spec(struct task *t, const struct json *spec, struct error *err)
@@ -136,7 +172,8 @@ void bundle_remove(struct task *t)
 	autofree char *hidden = path_join(t->m->config.state, TASK_DIR, t->ns, name, NULL);
 	autofree char *rootfs = path_join(t->bundle, "rootfs", NULL);
 
-	unlink(t->socket);
+	if (!t->group)
+		unlink(t->socket);
 	/* Nothing of ours mounts there in the host's namespace, but a foreign shim does. */
 	mount_detach_all(rootfs, 0, NULL);
 	if (rename(t->bundle, hidden) < 0 && errno != ENOENT)

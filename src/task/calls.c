@@ -84,7 +84,7 @@ int task_create(struct task *t, const struct task_create *r, int *ret_pid, struc
 	bool has_key = filter_key(r->runtime, r->spec, filter);
 	bool learn = has_key && !filter_use(t->m, filter, r->spec);
 
-	if (bundle_write_spec(t, r->spec, err) < 0)
+	if (bundle_write_spec(t, r->spec, err) < 0 || bundle_write_mounts(t, r->mounts, err) < 0)
 		return -1;
 	request.id = t->id;
 	request.bundle = t->bundle;
@@ -287,6 +287,11 @@ int task_pids(struct task *t, struct task_pids *ret, struct error *err)
 		ret->v[ret->n++] = (int)response->processes[i]->pid;
 	}
 	return 0;
+}
+
+int task_reopen_log(struct task *t, struct error *err)
+{
+	return attach_reopen_log(t->socket, t->id, err);
 }
 
 int task_attach(struct task *t, const struct attach_request *r, int client_fd, struct error *err)

@@ -15,6 +15,9 @@
 /* Where OCI runtimes keep their state, in a directory for each namespace. */
 #define RUNTIME_ROOT "/run/kistl-runtime"
 
+/* Below state and root, as containerd names it. */
+#define TASK_DIR "io.containerd.runtime.v2.task"
+
 #define SHIM_CALL_MS 10000    /* State, Kill, Pids ... */
 #define SHIM_CREATE_MS 120000 /* runs the OCI runtime */
 #define SHIM_LOAD_MS 5000
@@ -45,6 +48,7 @@ struct task {
 	struct list node;
 	char *ns, *id;
 	char *bundle, *work, *socket;
+	char *group; /* the pod whose shim it lives in; NULL: one of its own */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -62,7 +66,9 @@ struct task {
 
 /* bundle.c: paths, making and removing. */
 struct task *task_new(struct tasks *m, const char *ns, const char *id);
-int bundle_make(struct task *t, int *ret_listener, struct error *err);
+/* ret_listener NULL: in another's shim. mounts may be NULL. */
+int bundle_make(struct task *t, const struct mounts *mounts, int *ret_listener, struct error *err);
+int bundle_write_mounts(struct task *t, const struct mounts *mounts, struct error *err);
 int bundle_write_spec(struct task *t, const struct json *spec, struct error *err);
 void bundle_remove(struct task *t);
 char *bundle_parent(const struct tasks *m);

@@ -85,6 +85,9 @@ int shim_start(struct task *t, int listener, const char *runtime, struct error *
 				     "-id",   t->id,	    "-bundle", t->bundle };
 	for (size_t i = 0; i < ARRAY_SIZE(args); i++)
 		strv_push(&argv, args[i]);
+	autofree char *pods = path_join(c->state, "pods", NULL);
+	strv_push(&argv, "-pods");
+	strv_push(&argv, pods);
 	if (sealed >= 0) {
 		strv_push(&argv, "-sealed");
 		strv_push(&argv, sealed_path);

@@ -68,6 +68,7 @@ void task_unref(struct task *t)
 	free(t->bundle);
 	free(t->work);
 	free(t->socket);
+	free(t->group);
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
@@ -165,7 +166,8 @@ void task_clear_dead(struct task *t)
 		return;
 	log_warn("shim of container '%s' is gone", t->id);
 	struct task_exit x;
-	shim_kill(t);
+	if (!t->group)
+		shim_kill(t);
 	shim_delete(t, &x);
 	pthread_mutex_lock(&t->lock);
 	t->lost_exit = x;
@@ -281,14 +283,14 @@ struct ttrpc_client *task_client(struct task *t, struct error *err)
 	return client;
 }
 
-int task_prepare(struct tasks *m, const char *ns, const char *id, const char *runtime,
-		 struct task **ret, struct error *err)
+int task_prepare_pod(struct tasks *m, const char *ns, const char *id, const char *runtime,
+		     const struct mounts *mounts, struct task **ret, struct error *err)
 {
 	CLEANUP(task_unrefp) struct task *t = task_new(m, ns, id);
 	autoclose int listener = -EBADF;
 
 	tasks_warm(m);
-	if (bundle_make(t, &listener, err) < 0)
+	if (bundle_make(t, mounts, &listener, err) < 0)
 		return -1;
 	if (shim_start(t, listener, runtime, err) < 0) {
 		bundle_remove(t);
@@ -304,6 +306,38 @@ int task_prepare(struct tasks *m, const char *ns, const char *id, const char *ru
 	task_open(t, fd);
 	*ret = TAKE_PTR(t);
 	return 0;
+}
+
+int task_prepare(struct tasks *m, const char *ns, const char *id, const char *runtime,
+		 struct task **ret, struct error *err)
+{
+	return task_prepare_pod(m, ns, id, runtime, NULL, ret, err);
+}
+
+int task_prepare_in(struct task *pod, const char *id, struct task **ret, struct error *err)
+{
+	CLEANUP(task_unrefp) struct task *t = task_new(pod->m, pod->ns, id);
+
+	str_replace(&t->socket, pod->socket);
+	t->group = xstrdup(pod->id);
+	autoclose int fd = fs_unix_connect(t->socket);
+	if (fd < 0)
+		return error_set(err, ERROR_UNAVAILABLE, "the shim of sandbox '%s' is gone: %s",
+				 pod->id, strerror(-fd));
+	tasks_warm(pod->m);
+	if (bundle_make(t, NULL, NULL, err) < 0)
+		return -1;
+	task_open(t, TAKE_FD(fd));
+	*ret = TAKE_PTR(t);
+	return 0;
+}
+
+bool task_is_alive(struct task *t)
+{
+	pthread_mutex_lock(&t->lock);
+	bool alive = !t->cleaned && !t->cleaning && !t->silent;
+	pthread_mutex_unlock(&t->lock);
+	return alive;
 }
 
 /* Task.Delete, killing first what still runs. */
@@ -335,6 +369,8 @@ static int shut_down(struct task *t, struct error *err)
 	pthread_mutex_unlock(&t->lock);
 	if (!deleted && delete_init(t, err) < 0)
 		return -1;
+	if (t->group)
+		return 0;
 	request.id = t->id;
 	request.now = true;
 	if (task_call(t, "Shutdown", &request.base, SHIM_SHUTDOWN_MS, NULL, NULL, NULL, err) < 0) {
@@ -361,9 +397,9 @@ void task_destroy(struct task *t)
 	bundle_remove(t);
 }
 
-/* Entries of a directory; those that begin with '.' are half-removed and go. */
-static int list_bundles(const char *dir, const char *prefix, bool remove_hidden, struct strv *ret,
-			struct error *err)
+/* "ns/id" for the two levels below dir. Those that begin with '.' are half-removed and go. */
+static int list_level(const char *dir, const char *prefix, bool remove_hidden, struct strv *ret,
+		      struct error *err)
 {
 	DIR *d = opendir(dir);
 
@@ -383,20 +419,45 @@ static int list_bundles(const char *dir, const char *prefix, bool remove_hidden,
 	return 0;
 }
 
-int tasks_scan(struct tasks *m, struct strv *ret, struct error *err)
+static int list_tasks(const char *parent, struct strv *ret, struct error *err)
 {
-	autofree char *parent = bundle_parent(m);
 	autostrv struct strv namespaces = STRV_INIT;
 
-	if (list_bundles(parent, "", /* remove_hidden */ false, &namespaces, err) < 0)
+	if (list_level(parent, "", /* remove_hidden */ false, &namespaces, err) < 0)
 		return -1;
 	for (size_t i = 0; i < namespaces.n; i++) {
 		autofree char *dir = path_join(parent, namespaces.v[i], NULL);
 
-		if (list_bundles(dir, namespaces.v[i], /* remove_hidden */ true, ret, err) < 0)
+		if (list_level(dir, namespaces.v[i], /* remove_hidden */ true, ret, err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+/* Those without a bundle: the host has been booted since, or the removal of one was cut short. */
+static int sweep_work(struct tasks *m, const struct strv *bundles, struct error *err)
+{
+	autofree char *parent = path_join(m->config.root, TASK_DIR, NULL);
+	autostrv struct strv works = STRV_INIT;
+
+	if (list_tasks(parent, &works, err) < 0)
+		return -1;
+	for (size_t i = 0; i < works.n; i++) {
+		autofree char *path = path_join(parent, works.v[i], NULL);
+
+		if (!strv_contains(bundles, works.v[i]))
+			fs_remove_tree(AT_FDCWD, path);
+	}
+	return 0;
+}
+
+int tasks_scan(struct tasks *m, struct strv *ret, struct error *err)
+{
+	autofree char *parent = bundle_parent(m);
+
+	if (list_tasks(parent, ret, err) < 0)
+		return -1;
+	return sweep_work(m, ret, err);
 }
 
 /* The socket's path as it was when the shim was started: the daemon's own may have moved since. */
@@ -408,6 +469,9 @@ static void read_bootstrap(struct task *t)
 
 	if (address && str_has_prefix(address, "unix:///"))
 		str_replace(&t->socket, address + strlen("unix://"));
+	const char *group = json_get_string(j, "group");
+	if (!str_empty(group))
+		str_replace(&t->group, group);
 }
 
 /* It is dead, or never came to life: all of it goes. */
@@ -424,8 +488,8 @@ static int load_dead(struct task *t, struct task_state *ret, struct error *err)
 	return error_set(err, ERROR_NOT_FOUND, "the shim of container '%s' is gone", t->id);
 }
 
-int task_load(struct tasks *m, const char *ns, const char *id, struct task **ret,
-	      struct task_state *ret_state, struct error *err)
+static int load(struct tasks *m, const char *ns, const char *id, bool pod, struct task **ret,
+		struct task_state *ret_state, struct error *err)
 {
 	CLEANUP(task_unrefp) struct task *t = task_new(m, ns, id);
 
@@ -437,13 +501,15 @@ int task_load(struct tasks *m, const char *ns, const char *id, struct task **ret
 		return error_set(err, ERROR_UNAVAILABLE, "connect to '%s': %s", t->socket,
 				 strerror(-fd));
 	task_open(t, fd);
-	if (call_connect(t, err) == 0 && task_state(t, "", ret_state, err) == 0) {
+	*ret_state = (struct task_state){ .status = TASK_UNKNOWN };
+	if (call_connect(t, err) == 0 &&
+	    (task_state(t, "", ret_state, err) == 0 || (pod && error_is(err, ERROR_NOT_FOUND)))) {
+		error_done(err);
 		*ret = TAKE_PTR(t);
 		return 0;
 	}
 	if (error_is(err, ERROR_NOT_FOUND)) {
 		/* Its shim was started, and no container in it yet. */
-		*ret_state = (struct task_state){ .status = TASK_UNKNOWN };
 		task_destroy(t);
 		return -1;
 	}
@@ -452,6 +518,18 @@ int task_load(struct tasks *m, const char *ns, const char *id, struct task **ret
 	pthread_mutex_unlock(&t->lock);
 	loop_post(m->config.loop, close_on_loop, task_ref(t));
 	return -1;
+}
+
+int task_load(struct tasks *m, const char *ns, const char *id, struct task **ret,
+	      struct task_state *ret_state, struct error *err)
+{
+	return load(m, ns, id, /* pod */ false, ret, ret_state, err);
+}
+
+int task_load_pod(struct tasks *m, const char *ns, const char *id, struct task **ret,
+		  struct task_state *ret_state, struct error *err)
+{
+	return load(m, ns, id, /* pod */ true, ret, ret_state, err);
 }
 
 void task_watch(struct task *t, const char *exec_id)

@@ -1,8 +1,9 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The shim manager: one shim process per task, its bundle directory, and the client's side of the
- * shim protocol (containerd-api.md 3). It knows nothing of policies; the engine owns those.
+ * The shim manager: one shim process per task (or per pod), its bundle directory, and the client's
+ *side of the shim protocol (containerd-api.md 3). It knows nothing of policies; the engine owns
+ *those.
  *
  *	<state>/io.containerd.runtime.v2.task/<ns>/<id>/	bundle
  *	<root>/io.containerd.runtime.v2.task/<ns>/<id>/		its work directory
@@ -72,8 +73,24 @@ void tasks_warm(struct tasks *m);
 int task_prepare(struct tasks *m, const char *ns, const char *id, const char *runtime,
 		 struct task **ret, struct error *err);
 
+/* Of a pod: its bundle, named like its sandbox, and a shim that the pod's containers share. Whether
+ * task_create() is called for it, with a reaper for the pod's PID namespace, is the caller's
+ * matter. mounts: what all of its containers may bind from task_mount_path() (may be NULL). The
+ * shim lives until task_destroy(), which comes after that of the pod's containers. */
+int task_prepare_pod(struct tasks *m, const char *ns, const char *id, const char *runtime,
+		     const struct mounts *mounts, struct task **ret, struct error *err);
+/* A container's bundle in a pod's shim. UNAVAILABLE: that shim is dead. */
+int task_prepare_in(struct task *pod, const char *id, struct task **ret, struct error *err);
+/* False once its shim is known to be dead. */
+bool task_is_alive(struct task *t);
+/* Where a mount of `target` in the lists of mounts is found; malloc'ed. */
+char *task_mount_path(const struct task *t, const char *target);
+
 struct task_create {
 	struct json *spec; /* annotations for the runtime are added */
+	/* Further ones that the specification binds from task_mount_path(); targets are plain
+	 * names. NULL: none. */
+	const struct mounts *mounts;
 	const struct mounts *rootfs;
 	bool terminal;
 	const char *stdin_uri, *stdout_uri, *stderr_uri; /* NULL: /dev/null */
@@ -87,6 +104,8 @@ int task_start(struct task *t, const char *exec_id, int *ret_pid, struct error *
 int task_exec(struct task *t, const char *exec_id, const struct json *process, bool terminal,
 	      const char *stdin_uri, const char *stdout_uri, const char *stderr_uri,
 	      struct error *err);
+/* The log has been moved away: a new one is there when this returns. */
+int task_reopen_log(struct task *t, struct error *err);
 /* Hands a client's stream to the shim; client_fd stays the caller's to close. r->id is filled in.
  */
 int task_attach(struct task *t, const struct attach_request *r, int client_fd, struct error *err);
@@ -154,4 +173,7 @@ int tasks_scan(struct tasks *m, struct strv *ret, struct error *err);
  * reported of those processes that task_watch() is called for, also if they have ended already. */
 int task_load(struct tasks *m, const char *ns, const char *id, struct task **ret,
 	      struct task_state *ret_state, struct error *err);
+/* The same of a pod: *ret_state is TASK_UNKNOWN when it has no reaper. NOT_FOUND: as above. */
+int task_load_pod(struct tasks *m, const char *ns, const char *id, struct task **ret,
+		  struct task_state *ret_state, struct error *err);
 void task_watch(struct task *t, const char *exec_id);

@@ -517,6 +517,21 @@ def test_stop_gives_up_after_its_time(kistl):
     assert kistl.inspect("deaf", "{{.State.ExitCode}}") == "137"
 
 
+def test_many_stops_hold_up_no_one(kistl, daemon):
+    """More than the daemon has threads, all waiting for the same deaf container."""
+    kistl("run", "-d", "--name", "deaf", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    replies = []
+    stops = [threading.Thread(target=lambda: replies.append(daemon.request("POST", "/containers/deaf/stop?t=100")[0]))
+             for _ in range(64)]
+    for s in stops:
+        s.start()
+    assert kistl("run", "--rm", "busybox", "echo", "free") == "free\n"
+    kistl("kill", "deaf")
+    for s in stops:
+        s.join(30)
+    assert set(replies) <= {204, 304} and len(replies) == 64
+
+
 def test_stop_signal(kistl):
     kistl("run", "-d", "--name", "ss", "--stop-signal", "USR1", "busybox", "sh", "-c",
           "trap 'exit 55' USR1; echo up; while :; do sleep 0.1; done")

@@ -323,7 +323,7 @@ def test_cri_log_and_reopen(shim):
     shim.client.task("Wait", id="c1")
     with open(shim.base + "/old") as old, open(shim.base + "/log") as new:
         assert old.read().split(" ", 1)[1] == "stdout F one\n"
-        assert new.read().split(" ", 1)[1] == "stdout F end\n"
+        assert new.read().split(" ", 1)[1] == "stdout P end\n"
 
 
 def test_pause_resume_update_stats(shim):

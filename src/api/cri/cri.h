@@ -1,0 +1,31 @@
+#pragma once
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kubernetes' Container Runtime Interface, version 1: RuntimeService and ImageService over the
+ * engine, in the namespace "k8s.io". Decodes, calls engine/ and image/, encodes; one file a group
+ * of calls, runtime.c and images.c have the tables of methods.
+ */
+
+#include "base/strv.h"
+#include "engine/engine.h"
+#include "rpc/grpc.h"
+
+#define CRI_NAMESPACE "k8s.io"
+
+struct cri_api;
+
+struct cri_config {
+	struct engine *engine;
+	struct loop *loop;
+	struct jobs *jobs;
+	const struct strv *pinned; /* names of images that the kubelet must not collect; borrowed */
+	int64_t pull_timeout;	   /* ns without progress until a pull is given up */
+	bool systemd_cgroup;	   /* the cgroup driver */
+	struct json *shown;	   /* configuration for Status with verbose; taken, may be NULL */
+};
+
+/* What config points to is borrowed for the life of the API. */
+struct cri_api *cri_api_new(const struct cri_config *config, struct error *err);
+void cri_api_add(struct cri_api *a, struct grpc_server *server);
+/* Loop thread, after the server's end. NULL is fine. */
+void cri_api_free(struct cri_api *a);
