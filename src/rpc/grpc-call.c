@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "rpc/protobuf-wire.h"
 #include "rpc/protobuf.h"
 
 #include <assert.h>
@@ -37,10 +38,28 @@ struct grpc_call *grpc_call_new(struct grpc_conn *conn, int32_t stream)
 	return c;
 }
 
+bool grpc_call_hold(struct grpc_call *c, size_t *held, size_t n)
+{
+	if (atomic_fetch_add(&c->server->held, n) + n > GRPC_HELD_MAX) {
+		c->server->held -= n;
+		return false;
+	}
+	*held += n;
+	return true;
+}
+
+void grpc_call_let_go(struct grpc_call *c, size_t *held, size_t n)
+{
+	assert(n <= *held);
+	*held -= n;
+	c->server->held -= n;
+}
+
 static void drop_messages(struct grpc_call *c)
 {
 	LIST_FOREACH (m, &c->messages, struct grpc_message, node) {
 		list_remove(&m->node);
+		grpc_call_let_go(c, &c->held_in, GRPC_PREFIX + m->len);
 		free(m->data);
 		free(m);
 	}
@@ -54,6 +73,7 @@ void grpc_call_release(struct grpc_call *c)
 	assert(!c->conn);
 	c->magic = 0;
 	drop_messages(c);
+	c->server->held -= c->held_in + c->held_out;
 	grpc_deframer_done(&c->in);
 	buf_done(&c->sending);
 	buf_done(&c->out);
@@ -63,6 +83,7 @@ void grpc_call_release(struct grpc_call *c)
 	pthread_mutex_destroy(&c->lock);
 	free(c->path);
 	free(c->timeout);
+	free(c->encoding);
 	free(c->request);
 	free(c->status_message);
 	grpc_server_unref(c->server);
@@ -120,16 +141,32 @@ void grpc_call_finish(struct grpc_call *c, const struct error *err)
 	pthread_mutex_unlock(&c->lock);
 }
 
+static int refuse_large(struct grpc_call *c, size_t len)
+{
+	autoerror struct error err = ERROR_INIT;
+
+	error_set(&err, ERROR_RESOURCE_EXHAUSTED,
+		  "grpc: trying to send message larger than max (%zu vs. %d)", len,
+		  GRPC_MESSAGE_MAX);
+	log_warn("%s: %s", c->path, error_msg(&err));
+	grpc_call_finish(c, &err);
+	return -1;
+}
+
 int grpc_call_send(struct grpc_call *c, const ProtobufCMessage *m)
 {
 	size_t len = protobuf_c_message_get_packed_size(m);
-	autofree uint8_t *packed = xmalloc(len + 1);
 	int result = -1;
 
+	if (len > GRPC_MESSAGE_MAX)
+		return refuse_large(c, len);
+	autofree uint8_t *packed = xmalloc(len + 1);
 	protobuf_c_message_pack(m, packed);
+	protobuf_repair(m->descriptor, packed, len);
 	pthread_mutex_lock(&c->lock);
 	if (!c->finished && !c->cancelled) {
 		if (c->in_flight + c->out.len + len > GRPC_SEND_MAX ||
+		    !grpc_call_hold(c, &c->held_out, GRPC_PREFIX + len) ||
 		    grpc_frame(&c->out, packed, len) < 0)
 			set_status(c, ERROR_RESOURCE_EXHAUSTED, "too much waits for the client");
 		else
@@ -163,6 +200,14 @@ static int run_unary(struct grpc_call *c, const ProtobufCMessage *request, struc
 	return 0;
 }
 
+static int decode(struct arena *a, const ProtobufCMessageDescriptor *d, const char *p, size_t len,
+		  ProtobufCMessage **ret, struct error *err)
+{
+	if (protobuf_check(d, p, len, GRPC_UNPACKED_MAX, err) < 0)
+		return -1;
+	return protobuf_unpack(a, d, p, len, ret, err);
+}
+
 static void run_handler(void *arg)
 {
 	struct grpc_call *c = arg;
@@ -171,8 +216,9 @@ static void run_handler(void *arg)
 	int r = 0;
 
 	if (c->has_request)
-		r = protobuf_unpack(&c->arena, c->descriptor->input, c->request, c->request_len,
-				    &request, &err);
+		r = decode(&c->arena, c->descriptor->input, c->request, c->request_len, &request,
+			   &err);
+	free(TAKE_PTR(c->request));
 	if (r == 0 && c->method->unary)
 		r = run_unary(c, request, &err);
 	else if (r == 0)
@@ -285,8 +331,9 @@ static int deliver_one(struct grpc_call *c, struct grpc_message *m,
 	autoerror struct error err = ERROR_INIT;
 	autoarena struct arena arena = ARENA_INIT;
 	ProtobufCMessage *message;
-	int r = protobuf_unpack(&arena, c->descriptor->input, m->data, m->len, &message, &err);
+	int r = decode(&arena, c->descriptor->input, m->data, m->len, &message, &err);
 
+	grpc_call_let_go(c, &c->held_in, GRPC_PREFIX + m->len);
 	free(m->data);
 	free(m);
 	if (r == 0)

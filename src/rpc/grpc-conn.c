@@ -168,12 +168,24 @@ struct grpc_conn *grpc_conn_new(struct grpc_server *s, int fd)
 	return c;
 }
 
+/* In two steps (RFC 9113 6.8): calls that were on their way when the first GOAWAY left are still
+ * served. The answer to the PING shows that the client has seen it. */
 void grpc_conn_drain(struct grpc_conn *c)
 {
+	nghttp2_submit_shutdown_notice(c->session);
+	nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL);
+	c->draining = true;
+	grpc_conn_write(c);
+}
+
+void grpc_conn_drained(struct grpc_conn *c)
+{
+	if (!c->draining)
+		return;
+	c->draining = false;
 	nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE,
 			      nghttp2_session_get_last_proc_stream_id(c->session), NGHTTP2_NO_ERROR,
 			      NULL, 0);
-	grpc_conn_write(c);
 }
 
 void grpc_conn_flush_post(void *call)

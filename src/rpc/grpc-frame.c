@@ -3,6 +3,7 @@
 
 #include "base/parse.h"
 #include "base/time.h"
+#include "rpc/protobuf-wire.h"
 
 #include <string.h>
 
@@ -25,12 +26,14 @@ static size_t length(const struct grpc_deframer *d)
 static int check_prefix(const struct grpc_deframer *d, struct error *err)
 {
 	if (d->prefix[0] == 1)
-		return error_set(err, ERROR_UNIMPLEMENTED, "compressed messages are not supported");
+		return error_set(err, ERROR_INTERNAL,
+				 "grpc: compressed flag set with identity or empty encoding");
 	if (d->prefix[0] != 0)
-		return error_set(err, ERROR_INTERNAL, "malformed message prefix");
+		return error_set(err, ERROR_INTERNAL, "grpc: received unexpected payload format %d",
+				 d->prefix[0]);
 	if (length(d) > GRPC_MESSAGE_MAX)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-				 "received message larger than max (%zu vs. %d)", length(d),
+				 "grpc: received message larger than max (%zu vs. %d)", length(d),
 				 GRPC_MESSAGE_MAX);
 	return 0;
 }
@@ -109,17 +112,24 @@ int grpc_timeout_parse(const char *s, int64_t *ret_ns)
 	return -EINVAL;
 }
 
-int grpc_status_message_encode(const char *s, struct buf *out)
+void grpc_status_message_encode(const char *s, struct buf *out)
 {
-	int r = 0;
+	const unsigned char *p = (const unsigned char *)s;
 
-	for (; *s && r == 0; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c < 0x20 || c > 0x7e || c == '%')
-			r = buf_printf(out, "%%%02X", c);
-		else
-			r = buf_putc(out, (char)c);
+	for (size_t left = strlen(s), n; left > 0; p += n, left -= n) {
+		n = utf8_sequence(p, left);
+		if (n == 0) {
+			n = 1;
+			if (buf_putc(out, '?') < 0)
+				return;
+		} else if (*p >= 0x20 && *p <= 0x7e && *p != '%') {
+			if (buf_putc(out, (char)*p) < 0)
+				return;
+		} else {
+			if (out->len + 3 * n > out->max)
+				return;
+			for (size_t i = 0; i < n; i++)
+				buf_printf(out, "%%%02X", p[i]);
+		}
 	}
-	return r;
 }

@@ -21,7 +21,7 @@ struct grpc_deframer {
 enum grpc_frame_result {
 	GRPC_FRAME_MORE,    /* all bytes used, no message yet */
 	GRPC_FRAME_MESSAGE, /* d->message is complete: take or clear it, then go on */
-	GRPC_FRAME_ERROR,   /* RESOURCE_EXHAUSTED, UNIMPLEMENTED (compressed), INTERNAL */
+	GRPC_FRAME_ERROR,   /* RESOURCE_EXHAUSTED, INTERNAL */
 };
 
 void grpc_deframer_init(struct grpc_deframer *d);
@@ -36,4 +36,5 @@ int grpc_frame(struct buf *out, const void *p, size_t n);
 
 /* "100m": nanoseconds; -EINVAL. */
 int grpc_timeout_parse(const char *s, int64_t *ret_ns);
-int grpc_status_message_encode(const char *s, struct buf *out);
+/* As much as there is room for, by whole characters; what is not UTF-8 becomes '?'. */
+void grpc_status_message_encode(const char *s, struct buf *out);

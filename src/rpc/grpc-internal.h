@@ -22,12 +22,16 @@
 #define GRPC_SEND_HIGH (256 << 10) /* waiting for the client, before on_drain has to be awaited */
 #define GRPC_SEND_MAX (64 << 20)   /* and where a call that does not wait is broken off */
 #define GRPC_CONNECTIONS_MAX 1024
+#define GRPC_CALLS_MAX 8192 /* also those whose clients have gone, until their handler ends */
+#define GRPC_HELD_MAX (256UL << 20)   /* bytes of messages that wait, both ways, of all calls */
+#define GRPC_UNPACKED_MAX (128 << 20) /* of one message */
 
 struct grpc_server {
 	struct loop *loop;
 	struct jobs *jobs;
 	void *arg;
-	atomic_uint refs;    /* calls, and the owner */
+	atomic_uint refs; /* calls, and the owner */
+	atomic_size_t held;
 	struct map services; /* full name: const struct grpc_service * */
 	struct list conns;
 	unsigned n_conns;
@@ -41,6 +45,7 @@ struct grpc_conn {
 	struct grpc_server *server;
 	int fd;
 	bool closed;
+	bool draining; /* the PING behind the first GOAWAY has no answer yet */
 	nghttp2_session *session;
 	struct loop_timer *handshake;
 	const uint8_t *pending; /* of the session, not yet written */
@@ -71,7 +76,7 @@ struct grpc_call {
 	bool dispatched; /* the users' reference has left the stream */
 	bool remote_end; /* the client has half-closed */
 	bool end_told;	 /* and on_message knows */
-	size_t held;	 /* bytes received and not given back to the stream's window */
+	size_t window;	 /* bytes received and not given back to the stream's window */
 	struct list messages;
 	struct loop_timer *deadline;
 	struct buf sending; /* taken from `out` */
@@ -81,6 +86,9 @@ struct grpc_call {
 	bool has_request;
 	char *path;
 	char *timeout;
+	char *encoding; /* of messages, when it is not identity */
+	bool headers_too_large;
+	bool refuses_encoding;
 
 	struct kvs metadata; /* constant once dispatched */
 	const struct grpc_service *service;
@@ -94,6 +102,7 @@ struct grpc_call {
 	pthread_mutex_t lock;
 	struct buf out;
 	size_t in_flight;
+	size_t held_in, held_out; /* parts of server->held */
 	bool flush_posted;
 	bool finished; /* there is a status; nothing more comes from users */
 	bool cancelled;
@@ -125,10 +134,16 @@ void grpc_call_cancelled(struct grpc_call *c, enum error_code status, const char
 void grpc_call_deliver(struct grpc_call *c);	  /* loop: messages to on_message */
 void grpc_call_signal_drain(struct grpc_call *c); /* loop */
 
+/* Accounts for n bytes of messages in *held, one of the call's; false when that is too much. With
+ * the call's lock held. */
+bool grpc_call_hold(struct grpc_call *c, size_t *held, size_t n);
+void grpc_call_let_go(struct grpc_call *c, size_t *held, size_t n);
+
 /* grpc-conn.c; loop only */
 struct grpc_conn *grpc_conn_new(struct grpc_server *s, int fd);
 void grpc_conn_close(struct grpc_conn *c);
 void grpc_conn_drain(struct grpc_conn *c);
+void grpc_conn_drained(struct grpc_conn *c); /* a PING was answered */
 void grpc_conn_greeted(struct grpc_conn *c); /* the handshake is done */
 void grpc_conn_write(struct grpc_conn *c);   /* not from within the session's callbacks */
 void grpc_conn_flush_post(void *call);	     /* loop_post target: the call has something to send */
@@ -137,6 +152,6 @@ void grpc_conn_flush_post(void *call);	     /* loop_post target: the call has so
 int grpc_session_new(struct grpc_conn *c, struct error *err);
 /* Hands what the call has to its session. */
 void grpc_stream_flush(struct grpc_call *c);
-void grpc_stream_consumed(struct grpc_call *c); /* gives `held` back to the stream's window */
+void grpc_stream_consumed(struct grpc_call *c); /* gives `window` back to the stream's window */
 /* The stream is over: the call goes on without. */
 void grpc_stream_detach(struct grpc_call *c);

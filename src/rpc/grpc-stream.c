@@ -15,7 +15,8 @@
 #include <string.h>
 
 #define CONNECTION_WINDOW (1 << 20)
-#define STATUS_MESSAGE_MAX 8192
+/* Of a status, encoded: what clients take by default (gRPC C: 8 KiB for all trailers). */
+#define STATUS_MESSAGE_MAX 6144
 #define NV(n, v)                                           \
 	((nghttp2_nv){ .name = (uint8_t *)(uintptr_t)(n),  \
 		       .value = (uint8_t *)(uintptr_t)(v), \
@@ -48,7 +49,10 @@ void grpc_stream_detach(struct grpc_call *c)
 static void refuse(struct grpc_call *c, const struct error *err)
 {
 	grpc_call_cancelled(c, err->code, error_msg(err));
+	grpc_deframer_done(&c->in);
 	if (!c->dispatched) {
+		free(TAKE_PTR(c->request));
+		grpc_call_let_go(c, &c->held_in, c->held_in);
 		c->dispatched = true;
 		grpc_call_unref(c);
 	}
@@ -94,6 +98,7 @@ static ssize_t read_output(nghttp2_session *session, int32_t stream, uint8_t *p,
 	}
 	size_t left = c->sending.len - c->sent;
 	pthread_mutex_lock(&c->lock);
+	grpc_call_let_go(c, &c->held_out, n);
 	c->in_flight = left;
 	pthread_mutex_unlock(&c->lock);
 	if (c->ending && left == 0) {
@@ -109,13 +114,16 @@ static void submit_headers(struct grpc_call *c)
 {
 	autobuf struct buf message = BUF_INIT(STATUS_MESSAGE_MAX);
 	nghttp2_data_provider output = { .source.ptr = c, .read_callback = read_output };
-	nghttp2_nv nv[4] = { NV(":status", "200"), NV("content-type", "application/grpc") };
+	nghttp2_nv nv[5] = { NV(":status", "200"), NV("content-type", "application/grpc") };
 	bool only_status = c->ending && c->sending.len == 0;
 	size_t n = 2;
 	char code[12];
 
+	if (c->refuses_encoding)
+		nv[n++] = NV("grpc-accept-encoding", "identity");
+
 	if (only_status)
-		n += status_fields(c, nv + 2, code, &message);
+		n += status_fields(c, nv + n, code, &message);
 	c->headers_sent = true;
 	nghttp2_submit_response(c->conn->session, c->stream, nv, n, only_status ? NULL : &output);
 }
@@ -145,9 +153,9 @@ void grpc_stream_flush(struct grpc_call *c)
 
 void grpc_stream_consumed(struct grpc_call *c)
 {
-	if (c->conn && c->held > 0)
-		nghttp2_session_consume_stream(c->conn->session, c->stream, c->held);
-	c->held = 0;
+	if (c->conn && c->window > 0)
+		nghttp2_session_consume_stream(c->conn->session, c->stream, c->window);
+	c->window = 0;
 }
 
 /* After our end of the stream the client need not send the rest of its own. */
@@ -187,8 +195,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	/* As HPACK counts (RFC 7541 4.1). */
 	c->header_bytes += name_len + value_len + 32;
 	if (c->header_bytes > GRPC_HEADERS_MAX)
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	if (strlen(name) != name_len || strlen(value) != value_len)
+		c->headers_too_large = true;
+	if (c->headers_too_large || strlen(name) != name_len || strlen(value) != value_len)
 		return 0;
 	if (strcmp(name, ":path") == 0)
 		str_replace(&c->path, value);
@@ -199,6 +207,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 			     (value[16] == '\0' || value[16] == '+' || value[16] == ';');
 	else if (strcmp(name, "grpc-timeout") == 0)
 		str_replace(&c->timeout, value);
+	else if (strcmp(name, "grpc-encoding") == 0 && strcmp(value, "identity") != 0)
+		str_replace(&c->encoding, value);
 	else if (name[0] != ':')
 		kvs_set(&c->metadata, name, value);
 	return 0;
@@ -225,6 +235,27 @@ static int start_deadline(struct grpc_call *c, struct error *err)
 	return 0;
 }
 
+static int check_headers(struct grpc_call *c, struct error *err)
+{
+	if (c->headers_too_large)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED, "headers larger than max (%d)",
+				 GRPC_HEADERS_MAX);
+	if (c->server->refs > GRPC_CALLS_MAX)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED, "more than %d calls at once",
+				 GRPC_CALLS_MAX);
+	return 0;
+}
+
+static int check_encoding(struct grpc_call *c, struct error *err)
+{
+	if (str_empty(c->encoding))
+		return 0;
+	c->refuses_encoding = true;
+	return error_set(err, ERROR_UNIMPLEMENTED,
+			 "grpc: Decompressor is not installed for grpc-encoding \"%s\"",
+			 c->encoding);
+}
+
 /* Something that is no gRPC request: an answer in plain HTTP. */
 static void reply_http(struct grpc_call *c, const char *status)
 {
@@ -243,11 +274,14 @@ static void begin(struct grpc_call *c)
 {
 	autoerror struct error err = ERROR_INIT;
 
-	if (!c->is_post)
+	if (check_headers(c, &err) < 0)
+		refuse(c, &err);
+	else if (!c->is_post)
 		reply_http(c, "405");
 	else if (!c->is_grpc)
 		reply_http(c, "415");
-	else if (grpc_server_resolve(c, &err) < 0 || start_deadline(c, &err) < 0)
+	else if (grpc_server_resolve(c, &err) < 0 || check_encoding(c, &err) < 0 ||
+		 start_deadline(c, &err) < 0)
 		refuse(c, &err);
 }
 
@@ -271,7 +305,7 @@ static void end_of_request(struct grpc_call *c)
 		refuse(c, &err);
 	} else if (c->dispatched) {
 		grpc_call_deliver(c);
-	} else if (c->method->unary && !c->has_request) {
+	} else if (!c->method->client_streams && !c->has_request) {
 		error_set(&err, ERROR_INTERNAL, "the request has no message");
 		refuse(c, &err);
 	} else {
@@ -285,6 +319,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 
 	if (frame->hd.type == NGHTTP2_SETTINGS)
 		grpc_conn_greeted(conn);
+	if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK))
+		grpc_conn_drained(conn);
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	struct grpc_call *c = call_of(session, frame->hd.stream_id);
@@ -311,9 +347,9 @@ static int take_message(struct grpc_call *c, struct error *err)
 			grpc_call_dispatch(c);
 		return 0;
 	}
-	if (c->method->unary) {
+	if (!c->method->client_streams) {
 		free(data);
-		return error_set(err, ERROR_INTERNAL, "more than one message in a unary call");
+		return error_set(err, ERROR_INTERNAL, "the request has more than one message");
 	}
 	struct grpc_message *m = xnew(struct grpc_message);
 	m->data = data;
@@ -327,6 +363,11 @@ static void receive(struct grpc_call *c, const uint8_t *p, size_t n)
 	autoerror struct error err = ERROR_INIT;
 	enum grpc_frame_result r;
 
+	if (!grpc_call_hold(c, &c->held_in, n)) {
+		error_set(&err, ERROR_RESOURCE_EXHAUSTED, "too much waits to be handled");
+		refuse(c, &err);
+		return;
+	}
 	while ((r = grpc_deframer_feed(&c->in, &p, &n, &err)) == GRPC_FRAME_MESSAGE) {
 		if (take_message(c, &err) < 0) {
 			r = GRPC_FRAME_ERROR;
@@ -347,7 +388,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
 		receive(c, p, n);
 		grpc_call_deliver(c);
 		if (!list_is_empty(&c->messages) && !is_finished(c)) {
-			c->held += n;
+			c->window += n;
 			return 0;
 		}
 	}

@@ -3,7 +3,10 @@
 /*
  * gRPC server on nghttp2, driven by the daemon's loop. Dispatches protobuf-c service descriptors.
  * Unary handlers run on a job pool as blocking functions with request memory in an arena; streaming
- * ones get a stream object. Limits: 16 MiB a message, 1000 streams a connection, 64 KiB of headers.
+ * ones get a stream object. Limits: 16 MiB a message, 1000 streams a connection, 64 KiB of headers,
+ * and for the whole server what is in grpc-internal.h; what is over a limit ends its own call with
+ * RESOURCE_EXHAUSTED. Messages that come in have been checked (protobuf-wire.h), strings of those
+ * that go out become UTF-8.
  */
 
 #include "base/arena.h"
@@ -19,7 +22,8 @@ struct grpc_call;
 typedef int (*grpc_unary)(struct grpc_call *call, const ProtobufCMessage *request,
 			  ProtobufCMessage *reply, struct error *err);
 /* Server streaming: the first message has arrived; keeps the call (grpc_call_ref) and replies from
- * any thread with grpc_call_send() and grpc_call_finish(). Client streaming: the messages after the
+ * any thread with grpc_call_send() and grpc_call_finish(). Also for unary methods that must not
+ * hold a thread while they wait: one grpc_call_send(). Client streaming: the messages after the
  * first come by grpc_call_on_message(); request is NULL when the client sent none at all. A call
  * whose last reference goes without a status ends with INTERNAL. */
 typedef int (*grpc_streaming)(struct grpc_call *call, const ProtobufCMessage *request,
@@ -30,6 +34,7 @@ struct grpc_method {
 	grpc_unary unary;
 	grpc_streaming streaming;
 	enum job_pool pool;
+	bool client_streams; /* else there is exactly one request, as a handler may rely on */
 };
 
 struct grpc_service {
@@ -57,7 +62,8 @@ const char *grpc_call_metadata(const struct grpc_call *c, const char *key);
 struct grpc_call *grpc_call_ref(struct grpc_call *c);
 void grpc_call_unref(struct grpc_call *c);
 struct cancel *grpc_call_cancel(struct grpc_call *c); /* client gone or deadline over; borrowed */
-/* Any thread, never blocks. 1: above the high-water mark, wait for on_drain; -1: gone. */
+/* Any thread, never blocks. 1: above the high-water mark, wait for on_drain; -1: gone, or ended
+ * since the message is over a limit. */
 int grpc_call_send(struct grpc_call *c, const ProtobufCMessage *m);
 void grpc_call_on_drain(struct grpc_call *c, void (*fn)(void *arg), void *arg);
 /* err NULL or OK: success. Ignored when the call has a status already (deadline, client gone). The
