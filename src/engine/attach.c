@@ -63,9 +63,10 @@ int attach_request_fill(const struct attach_options *o, const char *default_keys
 		.want_out = o->out,
 		.want_err = o->errs,
 		.mux = o->mux && !tty,
+		.hangup = o->hangup && tty,
 	};
 	/* Only a terminal has keys that mean something. */
-	return tty ? parse_keys(keys, ret, err) : 0;
+	return tty && !o->no_detach_keys ? parse_keys(keys, ret, err) : 0;
 }
 
 /* What the URI's syntax would take for its own is written as %XX. */

@@ -181,6 +181,8 @@ struct attach_options {
 	bool in, out, errs;	 /* stdin, stdout, stderr */
 	bool mux;		 /* Docker's stream framing (ignored for ttys) */
 	const char *detach_keys; /* "ctrl-p,ctrl-q"; NULL: default */
+	bool no_detach_keys;
+	bool hangup; /* an exec's terminal goes with the client's socket */
 };
 
 /* Before anything is sent to the client: may it attach? Returns whether it has a tty. */
@@ -245,6 +247,23 @@ int engine_exec_inspect(struct engine *e, const char *exec_id, struct exec_view 
 			struct error *err);
 int engine_exec_resize(struct engine *e, const char *exec_id, unsigned height, unsigned width,
 		       struct error *err);
+/* An exec of one caller: no events, no record on disk, forgotten at its end. 0: it has started, and
+ * fn is called once, on the loop, after its end (128 + n: by signal n). -1: it never will.
+ * client_fd is taken in any case. */
+struct exec_run {
+	const char *ns, *id;
+	struct exec_config *config; /* its contents are taken */
+	struct attach_options attach;
+	unsigned height, width; /* of the terminal; 0: not known */
+	void (*fn)(int exit_code, void *arg);
+	void *arg;
+};
+
+int engine_exec_run(struct engine *e, const struct exec_run *r, int client_fd, char ret_exec_id[65],
+		    struct error *err);
+/* SIGKILL to its process, that one's descendants and all of its session, as far as they are in the
+ * container. NOT_FOUND: it has ended. */
+int engine_exec_kill_all(struct engine *e, const char *exec_id, struct error *err);
 
 struct container_stats {
 	int64_t read_at;

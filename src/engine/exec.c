@@ -146,24 +146,31 @@ static void exec_emit(struct exec *x, const char *verb)
 	container_emit(x->container, action, "execID", x->id);
 }
 
+int exec_admit(struct container *c, const struct exec_config *config, struct error *err)
+{
+	CLEANUP(task_unrefp) struct task *t = container_task(c, err);
+
+	if (!t)
+		return -1;
+	pthread_mutex_lock(&c->e->lock);
+	bool paused = c->s.status == CONTAINER_PAUSED;
+	pthread_mutex_unlock(&c->e->lock);
+	if (paused)
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+				 "Container %s is paused, unpause the container before exec",
+				 c->id);
+	if (config->args.n == 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT, "No exec command specified");
+	return 0;
+}
+
 int engine_exec_create(struct engine *e, const char *ns, const char *id, struct exec_config *config,
 		       char ret_exec_id[65], struct error *err)
 {
 	CLEANUP(container_unrefp) struct container *c = container_find(e, ns, id, err);
 
-	if (!c)
+	if (!c || exec_admit(c, config, err) < 0)
 		return -1;
-	CLEANUP(task_unrefp) struct task *t = container_task(c, err);
-	if (!t)
-		return -1;
-	pthread_mutex_lock(&e->lock);
-	bool paused = c->s.status == CONTAINER_PAUSED;
-	pthread_mutex_unlock(&e->lock);
-	if (paused)
-		return error_set(err, ERROR_FAILED_PRECONDITION,
-				 "Container %s is paused, unpause the container before exec", id);
-	if (config->args.n == 0)
-		return error_set(err, ERROR_INVALID_ARGUMENT, "No exec command specified");
 	CLEANUP(exec_unrefp) struct exec *x = exec_new(c, config);
 	memcpy(ret_exec_id, x->id, sizeof(x->id));
 	exec_save(x);
@@ -172,7 +179,7 @@ int engine_exec_create(struct engine *e, const char *ns, const char *id, struct 
 	return 0;
 }
 
-static struct exec *exec_find(struct engine *e, const char *id, struct error *err)
+struct exec *exec_find(struct engine *e, const char *id, struct error *err)
 {
 	pthread_mutex_lock(&e->lock);
 	struct exec *x = exec_ref(map_get(&e->execs, id));
@@ -250,6 +257,10 @@ static int create_in_shim(struct exec *x, struct task *t, const struct attach_op
 	    task_exec(t, x->id, process, x->config.tty, uri, uri, x->config.tty ? NULL : uri, err) <
 		    0)
 		return -1;
+	/* Before it starts, so that it never sees another size. */
+	if (x->config.tty && x->height > 0 && x->width > 0 &&
+	    task_resize(t, x->id, x->width, x->height, err) < 0)
+		return -1;
 	if (client_fd < 0)
 		return 0;
 	if (attach_request_fill(o, x->config.detach_keys, x->config.tty, &request, err) < 0)
@@ -314,11 +325,11 @@ int engine_exec_start(struct engine *e, const char *exec_id, const struct attach
 	autoclose int fd = client_fd;
 	CLEANUP(exec_unrefp) struct exec *x = exec_find(e, exec_id, err);
 
-	if (!x || exec_start(x, o, fd, err) < 0)
+	if (!x)
 		return -1;
-	if (x->config.tty && height > 0 && width > 0)
-		engine_exec_resize(e, exec_id, height, width, NULL);
-	return 0;
+	x->height = height;
+	x->width = width;
+	return exec_start(x, o, fd, err);
 }
 
 /* A client whose stream has ended asks at once for the exit code; the shim knows it then, though
@@ -388,6 +399,7 @@ static void after_end(void *arg)
 	struct container *c = x->container;
 	CLEANUP(task_unrefp) struct task *t = container_task(c, NULL);
 
+	exec_tell_exit(x);
 	if (t)
 		task_delete(t, x->id, NULL, NULL);
 	if (!x->hidden) {
@@ -407,6 +419,8 @@ static void after_end(void *arg)
 		engine_emit(c->e, &event);
 		kvs_done(&event.attributes);
 	}
+	if (x->once)
+		exec_forget(x);
 	exec_unref(x);
 }
 
@@ -432,6 +446,7 @@ void exec_ended(struct container *c, const char *exec_id, unsigned status)
 	if (first) {
 		if (x->on_end)
 			x->on_end(x, x->arg);
+		exec_tell_exit(x);
 		job_submit(e->config.jobs, JOB_OPS, after_end, NULL, exec_ref(x));
 	}
 	exec_unref(x);

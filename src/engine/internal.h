@@ -101,6 +101,11 @@ struct exec {
 	bool hidden; /* a health check's: no events, not listed */
 	bool started, running, ended;
 	int pid, exit_code;
+	bool once;		/* of engine_exec_run(): forgotten at its end */
+	unsigned height, width; /* of the terminal, before the start */
+	/* e->lock: of engine_exec_run(). */
+	void (*on_exit)(int exit_code, void *arg);
+	void *exit_arg;
 	void (*on_end)(struct exec *x, void *arg); /* loop */
 	void *arg;
 };
@@ -173,6 +178,9 @@ char *stdio_uri(const struct container *c, const char *driver, bool open_stdin, 
 /* exec.c */
 struct exec *exec_new(struct container *c, struct exec_config *config);
 void exec_unref(struct exec *x);
+struct exec *exec_find(struct engine *e, const char *id, struct error *err);
+/* May one be started in it now? */
+int exec_admit(struct container *c, const struct exec_config *config, struct error *err);
 int exec_start(struct exec *x, const struct attach_options *o, int client_fd, struct error *err);
 void exec_ended(struct container *c, const char *exec_id, unsigned status); /* loop */
 void container_drop_execs(struct container *c);
@@ -182,6 +190,10 @@ void container_end_execs(struct container *c);
 void exec_forget(struct exec *x);
 /* Those of an earlier daemon; the task is set. */
 void execs_load(struct container *c);
+
+/* exec-run.c */
+/* Its end is known: tells it once. */
+void exec_tell_exit(struct exec *x);
 
 /* wait.c: e->lock is held. */
 void waits_fire(struct container *c, bool removed);

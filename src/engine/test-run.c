@@ -430,6 +430,117 @@ static void test_exec(void **state UNUSED)
 	assert_ok(engine_remove(engine, NS, id, true, false, ERR));
 }
 
+static void on_run_end(int exit_code, void *arg)
+{
+	struct waiting *w = arg;
+
+	pthread_mutex_lock(&w->lock);
+	w->code = exit_code;
+	w->done = true;
+	pthread_cond_signal(&w->done_cond);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static int run_code(struct waiting *w)
+{
+	pthread_mutex_lock(&w->lock);
+	while (!w->done)
+		pthread_cond_wait(&w->done_cond, &w->lock);
+	w->done = false;
+	pthread_mutex_unlock(&w->lock);
+	return w->code;
+}
+
+/* The socket, on which the command has said "ready". */
+static int run_script(const char *id, const char *script, bool tty, struct waiting *w,
+		      char exec_id[65])
+{
+	struct exec_config x = { .tty = tty, .attach_stdout = true };
+	const struct exec_run r = {
+		.ns = NS,
+		.id = id,
+		.config = &x,
+		.attach = { .in = tty, .out = true, .hangup = true, .no_detach_keys = true },
+		.width = 60,
+		.height = 20,
+		.fn = on_run_end,
+		.arg = w,
+	};
+	char text[6];
+	int pair[2];
+
+	strv_push(&x.args, "sh");
+	strv_push(&x.args, "-c");
+	strv_push(&x.args, script);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_ok(engine_exec_run(engine, &r, pair[1], exec_id, ERR));
+	for (size_t n = 0; n < 5; n++)
+		assert_int_equal(read(pair[0], text + n, 1), 1);
+	assert_memory_equal(text, "ready", 5);
+	return pair[0];
+}
+
+static bool runs(const char *id, const char *command)
+{
+	struct top_result top;
+	bool found = false;
+
+	assert_ok(engine_top(engine, NS, id, NULL, &top, ERR));
+	for (size_t i = 0; i < top.rows.n; i++)
+		for (size_t j = 0; j < top.rows.v[i].n; j++)
+			found = found || strcmp(top.rows.v[i].v[j], command) == 0;
+	top_result_done(&top);
+	return found;
+}
+
+static bool comes_to(const char *id, const char *command, bool running)
+{
+	for (int i = 0; i < 500 && runs(id, command) != running; i++)
+		usleep(20000);
+	return runs(id, command) == running;
+}
+
+static void test_exec_run(void **state UNUSED)
+{
+	struct waiting w = WAITING_INIT;
+	struct container_config k;
+	char id[65], exec_id[65];
+
+	configure(&k, "none", "sleep", "1000", NULL);
+	create(&k, "runs", id);
+	assert_ok(engine_start(engine, NS, id, NULL, ERR));
+	int fd = run_script(id, "echo ready; exit 3", false, &w, exec_id);
+	assert_int_equal(run_code(&w), 3);
+	close(fd);
+	/* A killed one takes along what it has started. */
+	fd = run_script(id, "sleep 701 & (sleep 702 & sleep 703) & echo ready; wait", false, &w,
+			exec_id);
+	assert_true(comes_to(id, "sleep 702", true) && comes_to(id, "sleep 703", true));
+	assert_ok(engine_exec_kill_all(engine, exec_id, ERR));
+	assert_int_equal(run_code(&w), 137);
+	assert_true(comes_to(id, "sleep 701", false) && comes_to(id, "sleep 702", false) &&
+		    comes_to(id, "sleep 703", false));
+	assert_fails(engine_exec_kill_all(engine, exec_id, ERR), ERROR_NOT_FOUND);
+	close(fd);
+	/* A terminal goes with its client, not with the end of its input. */
+	fd = run_script(id, "trap 'exit 5' HUP; echo ready; while :; do sleep 0.02; done", true, &w,
+			exec_id);
+	shutdown(fd, SHUT_WR);
+	usleep(100000);
+	assert_true(runs(id, "sh -c trap 'exit 5' HUP; echo ready; while :; do sleep 0.02; done"));
+	close(fd);
+	assert_int_equal(run_code(&w), 5);
+	/* The container's end is theirs. */
+	fd = run_script(id, "echo ready; sleep 1000", false, &w, exec_id);
+	assert_ok(engine_kill(engine, NS, id, SIGKILL, ERR));
+	assert_int_equal(run_code(&w), 137);
+	close(fd);
+	struct exec_config x = { 0 };
+	const struct exec_run r = { .ns = NS, .id = id, .config = &x, .fn = on_run_end, .arg = &w };
+	assert_fails(engine_exec_run(engine, &r, -1, exec_id, ERR), ERROR_FAILED_PRECONDITION);
+	assert_ok(engine_remove(engine, NS, id, true, false, ERR));
+}
+
 static void test_volume(void **state UNUSED)
 {
 	struct container_config k;
@@ -669,6 +780,7 @@ static const struct CMUnitTest phase_one[] = {
 	cmocka_unit_test(test_auto_remove),
 	cmocka_unit_test(test_stop),
 	cmocka_unit_test(test_exec),
+	cmocka_unit_test(test_exec_run),
 	cmocka_unit_test(test_volume),
 	cmocka_unit_test(test_bridge),
 	cmocka_unit_test(test_restart_policy),

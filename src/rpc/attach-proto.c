@@ -44,6 +44,7 @@ int attach_request_format(const struct attach_request *r, struct buf *out, struc
 	json_set_bool(j, "stdout", r->want_out);
 	json_set_bool(j, "stderr", r->want_err);
 	json_set_bool(j, "mux", r->mux);
+	json_set_bool(j, "hangup", r->hangup);
 	json_set_string(j, "detach_keys", keys);
 	return put_line(out, ATTACH_VERB, j, err);
 }
@@ -64,6 +65,7 @@ int attach_request_parse(const char *text, size_t len, struct attach_request *re
 		.want_out = json_get_bool(j, "stdout", false),
 		.want_err = json_get_bool(j, "stderr", false),
 		.mux = json_get_bool(j, "mux", false),
+		.hangup = json_get_bool(j, "hangup", false),
 	};
 	if (str_empty(id))
 		return error_set(err, ERROR_INVALID_ARGUMENT, "attach request without an id");

@@ -7,7 +7,8 @@
  * On the shim's ttrpc socket, a connection whose first byte is not 0 is a control connection. It
  * carries one message of at most CONTROL_MAX bytes, sent with a single sendmsg():
  *
- *	KATTACH1 {"id":…,"exec_id":…,"stdin":b,"stdout":b,"stderr":b,"mux":b,"detach_keys":"hex"}\n
+ *	KATTACH1 {"id":…,"exec_id":…,"stdin":b,"stdout":b,"stderr":b,"mux":b,"hangup":b,
+ *		"detach_keys":"hex"}\n
  *		with one descriptor (SCM_RIGHTS): the client's connected stream socket
  *	KREOPEN1 {"id":…}\n
  *		the log file has been moved away: close it and open its path again
@@ -17,9 +18,10 @@
  *with Docker's 8-byte header before each piece when mux is set), what it sends is the process's
  *stdin. The client's end of file closes a stdin that was opened with stdin=once; output goes on
  *until the process has ended and everything has been delivered, then the shim closes the socket.
- *The detach keys close only that client. Attaching is possible from Create or Exec on, before
- *Start; a stopped process refuses with FAILED_PRECONDITION, as does one whose stdio is not the
- *shim's (kistl-log: URIs).
+ *The detach keys close only that client. With hangup a terminal goes with
+ *its client: when that closes both sides, the processes on it get their SIGHUP. Attaching is
+ *possible from Create or Exec on, before Start; a stopped process refuses with FAILED_PRECONDITION,
+ *as does one whose stdio is not the shim's (kistl-log: URIs).
  */
 
 #include "base/buf.h"
@@ -41,6 +43,7 @@ struct attach_request {
 	char *exec_id; /* NULL or "": the container's first process */
 	bool want_in, want_out, want_err;
 	bool mux;
+	bool hangup;
 	uint8_t detach_keys[DETACH_KEYS_MAX];
 	size_t n_detach_keys;
 };

@@ -119,11 +119,23 @@ static void on_broken(void *arg)
 	client_drop(c);
 }
 
+static void on_hangup(void *arg)
+{
+	struct client *c = arg;
+	struct streams *s = c->owner;
+
+	if (!s)
+		return;
+	streams_hang_up(s);
+	client_drop(c);
+}
+
 static const struct writer_ops client_ops = {
 	.on_room = on_room,
 	.on_empty = on_empty,
 	.on_broken = on_broken,
 	.on_readable = on_readable,
+	.on_hangup = on_hangup,
 };
 
 void client_finish(struct client *c)
@@ -162,6 +174,8 @@ int streams_attach(struct streams *s, const struct attach_request *r, int fd, st
 				 "client's descriptor is not a socket");
 	}
 	list_append(&s->clients, &c->node);
+	if (r->hangup && s->terminal)
+		writer_watch_hangup(c->writer);
 	client_update_reading(c);
 	return 0;
 }

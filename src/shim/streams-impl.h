@@ -67,6 +67,8 @@ void streams_on_output(int events, void *arg);
 void streams_on_fifo_in(int events, void *arg);
 extern const struct writer_ops streams_sink_ops;
 extern const struct writer_ops streams_stdin_ops;
+/* The terminal goes: who is on it gets SIGHUP. */
+void streams_hang_up(struct streams *s);
 /* Passes bytes to the process; they are dropped when it has no stdin. */
 void streams_put_stdin(struct streams *s, const void *p, size_t n);
 

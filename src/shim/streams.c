@@ -259,6 +259,20 @@ bool streams_size(const struct streams *s, unsigned *ret_width, unsigned *ret_he
 	return s->width > 0 || s->height > 0;
 }
 
+/* The kernel does it when all descriptors of the master are closed. */
+void streams_hang_up(struct streams *s)
+{
+	struct output *o = &s->outputs[LOG_STDOUT];
+
+	if (s->console >= 0)
+		close(s->console);
+	s->console = -1;
+	stdin_gone(s);
+	if (o->watch)
+		output_end(o);
+	check_end(s);
+}
+
 /* Beginning and end */
 
 void streams_running(struct streams *s)

@@ -10,6 +10,7 @@ struct writer {
 	const struct writer_ops *ops;
 	void *arg;
 	bool reading;
+	bool hangup; /* is waited for */
 	bool broken;
 	bool in_callback;
 	bool doomed; /* freed from within a callback */
@@ -21,6 +22,9 @@ static void set_events(struct writer *w)
 
 	if (w->backlog.len > 0 && !w->broken)
 		events |= UV_WRITABLE;
+	/* epoll tells a hang-up whatever is asked, but libuv wants to be asked for something. */
+	if (w->hangup)
+		events |= UV_PRIORITIZED;
 	watch_set(w->watch, events);
 }
 
@@ -76,6 +80,11 @@ static void on_events(int events, void *arg)
 		on_writable(w);
 	if (!w->doomed && events & UV_READABLE && w->reading)
 		call(w, w->ops->on_readable);
+	if (!w->doomed && w->hangup && (events & UV_PRIORITIZED)) {
+		w->hangup = false;
+		set_events(w);
+		call(w, w->ops->on_hangup);
+	}
 	w->in_callback = false;
 	if (w->doomed)
 		free(w);
@@ -148,5 +157,11 @@ bool writer_is_empty(const struct writer *w)
 void writer_set_reading(struct writer *w, bool on)
 {
 	w->reading = on;
+	set_events(w);
+}
+
+void writer_watch_hangup(struct writer *w)
+{
+	w->hangup = true;
 	set_events(w);
 }

@@ -22,6 +22,8 @@ struct writer_ops {
 	void (*on_broken)(void *arg);
 	/* Readable, if asked for with writer_set_reading(). */
 	void (*on_readable)(void *arg);
+	/* The peer has closed both ways; once, if asked for with writer_watch_hangup(). */
+	void (*on_hangup)(void *arg);
 };
 
 /* Takes fd, also on failure (NULL). Members of ops may be NULL. */
@@ -34,3 +36,4 @@ bool writer_put(struct writer *w, const void *p, size_t n);
 bool writer_is_full(const struct writer *w);
 bool writer_is_empty(const struct writer *w);
 void writer_set_reading(struct writer *w, bool on);
+void writer_watch_hangup(struct writer *w);
