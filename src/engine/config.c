@@ -49,6 +49,10 @@ static const struct json_field mount_fields[] = {
 	JSON_SUB("gidMappings", FIELD_ARRAY, struct mount_spec, gid_mappings,
 		 config_id_mapping_fields, struct id_mapping, 0),
 	JSON_FIELD("subPath", FIELD_STRING, struct mount_spec, sub_path, 0),
+	JSON_FIELD("volumeLabels", FIELD_KVS, struct mount_spec, volume_labels, 0),
+	JSON_FIELD("volumeOptions", FIELD_KVS, struct mount_spec, volume_options, 0),
+	JSON_FIELD("nonRecursive", FIELD_BOOL, struct mount_spec, non_recursive, 0),
+	JSON_FIELD("roShallow", FIELD_BOOL, struct mount_spec, ro_shallow, 0),
 	JSON_END,
 };
 
@@ -91,6 +95,15 @@ static const struct json_field hugepage_fields[] = {
 	JSON_END,
 };
 
+static const struct json_field rate_fields[] = {
+	JSON_FIELD("path", FIELD_STRING, struct rate_device, path, JSON_REQUIRED),
+	JSON_FIELD("rate", FIELD_INT, struct rate_device, rate, 0),
+	JSON_END,
+};
+
+#define RATES(name, member) \
+	JSON_SUB(name, FIELD_ARRAY, struct resources, member, rate_fields, struct rate_device, 0)
+
 static const struct json_field resources_fields[] = {
 	JSON_FIELD("memory", FIELD_INT, struct resources, memory, 0),
 	JSON_FIELD("memoryReservation", FIELD_INT, struct resources, memory_reservation, 0),
@@ -107,6 +120,11 @@ static const struct json_field resources_fields[] = {
 	JSON_FIELD("cpusetMems", FIELD_STRING, struct resources, cpuset_mems, 0),
 	JSON_FIELD("pidsLimit", FIELD_INT, struct resources, pids_limit, 0),
 	JSON_FIELD("blkioWeight", FIELD_INT, struct resources, blkio_weight, 0),
+	RATES("blkioWeightDevices", blkio_weight_devices),
+	RATES("blkioReadBps", blkio_read_bps),
+	RATES("blkioWriteBps", blkio_write_bps),
+	RATES("blkioReadIops", blkio_read_iops),
+	RATES("blkioWriteIops", blkio_write_iops),
 	JSON_SUB("hugepages", FIELD_ARRAY, struct resources, hugepages, hugepage_fields,
 		 struct hugepage_limit, 0),
 	JSON_FIELD("unified", FIELD_KVS, struct resources, unified, 0),
@@ -182,6 +200,25 @@ static const struct json_field config_fields[] = {
 	JSON_FIELD("cdiDevices", FIELD_STRV, CC, cdi_devices, 0),
 	JSON_END,
 };
+
+void mount_spec_done(struct mount_spec *m)
+{
+	jsontab_done(mount_fields, m);
+}
+
+void mount_spec_copy(struct mount_spec *dst, const struct mount_spec *src)
+{
+	autojson struct json *j = jsontab_encode(mount_fields, src);
+
+	*dst = (struct mount_spec){ 0 };
+	if (jsontab_decode(mount_fields, j, dst, NULL) < 0)
+		abort(); /* what we encode, we decode */
+}
+
+void resources_done(struct resources *r)
+{
+	jsontab_done(resources_fields, r);
+}
 
 void container_config_done(struct container_config *c)
 {

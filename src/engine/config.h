@@ -31,15 +31,20 @@ struct mount_spec {
 	char *source; /* host path, volume name ("" for an anonymous one), image's id or name */
 	char *target; /* absolute path in the container */
 	bool read_only;
-	bool no_copy;	     /* volume: do not copy the image's content in */
-	bool create_source;  /* bind (-v form): make a missing host directory */
-	bool anonymous;	     /* volume made for this container; goes with `rm -v` */
+	bool no_copy;	    /* volume: do not copy the image's content in */
+	bool create_source; /* bind (-v form): make a missing host directory */
+	bool anonymous;	    /* volume made for this container; goes with `rm -v` */
+	struct kvs volume_labels, volume_options; /* of a volume that this mount makes */
+	bool non_recursive;			  /* bind: without the mounts in it */
+	bool ro_shallow; /* bind, read-only: the mounts in it stay as they are */
+	/* Not stored: what the subpath has been seen to be. */
+	uint64_t expect_dev, expect_ino;
 	char *propagation;   /* "rprivate" ... */
 	struct strv options; /* further mount options; for tmpfs "size=64m", "mode=1777", ... */
 	bool recursive_read_only; /* read_only, for all mounts below as well */
 	bool selinux_relabel;
 	struct id_mappings uid_mappings, gid_mappings; /* ID-mapped; empty: not */
-	char *sub_path; /* image: the directory in it to be mounted; empty: all of it */
+	char *sub_path; /* image, volume: what is mounted lies there in it; empty: all of it */
 };
 
 struct device_spec {
@@ -72,6 +77,17 @@ struct hugepage_limit {
 	uint64_t limit;
 };
 
+/* A limit for one device of the host. */
+struct rate_device {
+	char *path;
+	int64_t rate; /* or weight */
+};
+
+struct rate_devices {
+	struct rate_device *v;
+	size_t n;
+};
+
 struct resources {
 	int64_t memory, memory_reservation, memory_swap; /* 0: unset; swap -1: unlimited */
 	int64_t memory_swappiness;			 /* -1: unset */
@@ -82,6 +98,8 @@ struct resources {
 	char *cpuset_cpus, *cpuset_mems;
 	int64_t pids_limit; /* 0: unset, -1: unlimited */
 	int64_t blkio_weight;
+	struct rate_devices blkio_weight_devices, blkio_read_bps, blkio_write_bps, blkio_read_iops,
+		blkio_write_iops;
 	struct {
 		struct hugepage_limit *v;
 		size_t n;
@@ -168,6 +186,9 @@ struct container_config {
 	struct strv cdi_devices; /* "vendor.com/class=name" */
 };
 
+void mount_spec_copy(struct mount_spec *dst, const struct mount_spec *src);
+void mount_spec_done(struct mount_spec *m);
+void resources_done(struct resources *r);
 void container_config_done(struct container_config *c);
 void container_config_copy(struct container_config *dst, const struct container_config *src);
 struct json *container_config_to_json(const struct container_config *c);

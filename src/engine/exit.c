@@ -172,6 +172,7 @@ void container_finish(struct container *c)
 	autofree char *code = xasprintf("%u", status);
 	container_emit(c, "die", "exitCode", code);
 	leave_network(c);
+	volumes_unmount(c);
 	unmount_events(c);
 	container_settle(c, /* booted */ false);
 	if (last)

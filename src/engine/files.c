@@ -112,7 +112,7 @@ static int send_mount(struct files_stream *s, struct container *c, const struct 
 	struct json *j;
 
 	if (str_equal(m->type, "volume"))
-		volume = volume_source(c, m, NULL);
+		volume = volume_source(c, m);
 	else if (str_equal(m->type, "bind"))
 		volume = xstrdup(m->source);
 	if (!volume)

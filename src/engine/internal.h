@@ -78,6 +78,7 @@ struct container {
 	struct run_state s;
 	struct task *task;
 	char *process; /* JSON of the running spec's process, for execs; NULL: see the bundle */
+	bool holds_volumes; /* e->lock: from before its start until its run is cleared up */
 	bool exited;   /* e->lock: this run's init has ended, container_finish() is due */
 	unsigned exit_status; /* e->lock */
 	int64_t exited_at;    /* e->lock */
@@ -225,8 +226,16 @@ void volume_emit(struct engine *e, const char *ns, const char *name, const char 
 		 const char *key, const char *value);
 void network_emit(struct container *c, const struct endpoint *ep, const char *action);
 
-/* Host path of a volume's mount, its subpath and all; NULL with err. */
-char *volume_source(struct container *c, const struct mount_spec *m, struct error *err);
+/* Host path of a volume's mount, its subpath and all; NULL when it is not there. */
+char *volume_source(struct container *c, const struct mount_spec *m);
+/* Volumes that are mounted themselves (volume-mount.h): before the run's shim starts, and when the
+ * run has ended. */
+int volumes_mount(struct container *c, struct error *err);
+void volumes_unmount(struct container *c);
+/* After the containers: what an earlier daemon left mounted. */
+void volumes_recover(struct engine *e);
+/* Have the subpaths been mounted that were checked? pid: of init, before it starts. */
+int volumes_verify(const struct mount_specs *m, int pid, struct error *err);
 
 /* files-changes.c: detached mounts. The container is locked. */
 /* Its layers, read-only, while it may run. */

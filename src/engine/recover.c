@@ -432,6 +432,7 @@ int engine_recover(struct engine *e, struct error *err)
 	remove_orphaned_dirs(e);
 	wait_for_all(e);
 	reconcile_network(e);
+	volumes_recover(e);
 	settle_all(e);
 	gc_schedule(e->config.store);
 	return 0;

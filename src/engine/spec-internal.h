@@ -21,6 +21,8 @@ int spec_mounts(const struct spec_inputs *in, struct json *spec, struct error *e
 /* linux.devices and linux.resources.devices. */
 int spec_devices(const struct spec_inputs *in, struct json *linux_, struct json *resources,
 		 struct error *err);
+/* Are the devices of the limits there? */
+int spec_check_rates(const struct resources *r, struct error *err);
 void spec_resources(const struct spec_inputs *in, struct json *resources);
 /* seccomp, masked paths, AppArmor, no_new_privs ... */
 int spec_security(const struct spec_inputs *in, const struct strv *caps, struct json *spec,

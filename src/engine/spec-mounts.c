@@ -121,9 +121,13 @@ static void add_user_mount(struct json *list, const struct mount_spec *m)
 		add_mount(list, m->target, "tmpfs", "tmpfs", &options);
 		return;
 	}
-	strv_push(&options, "rbind");
+	strv_push(&options, m->non_recursive ? "bind" : "rbind");
 	strv_push(&options, m->read_only ? "ro" : "rw");
-	strv_push(&options, str_empty(m->propagation) ? "rprivate" : m->propagation);
+	if (m->read_only && m->recursive_read_only)
+		strv_push(&options, "rro");
+	/* To crun "rprivate" says that a bind is recursive, too. */
+	const char *propagation = str_empty(m->propagation) ? "rprivate" : m->propagation;
+	strv_push(&options, propagation + (m->non_recursive && propagation[0] == 'r'));
 	strv_extend(&options, &m->options);
 	add_mount(list, m->target, "bind", m->source, &options);
 }

@@ -88,6 +88,8 @@ static int build_linux(const struct spec_inputs *in, const struct strv *caps, st
 	json_set(linux_, "sysctl", sysctls(in));
 	if (!str_empty(in->cgroups_path))
 		json_set_string(linux_, "cgroupsPath", in->cgroups_path);
+	if (spec_check_rates(&in->config->resources, err) < 0)
+		return -1;
 	spec_resources(in, resources);
 	if (spec_devices(in, linux_, resources, err) < 0)
 		return -1;

@@ -42,6 +42,8 @@ static void starting_done(struct starting *s)
 		task_destroy(s->task);
 	if (!s->done && s->attached)
 		network_detach(s->c->e->config.network, s->c->id, NULL);
+	if (!s->done)
+		volumes_unmount(s->c);
 	task_unref(s->task);
 	mounts_done(&s->rootfs);
 	closep(&s->rootfs_fd);
@@ -290,10 +292,13 @@ static int start_steps(struct starting *s, struct error *err)
 
 	const struct runtime_entry *runtime = engine_runtime(c->e, c->config.runtime, err);
 
-	if (!runtime || task_prepare(c->e->tasks, c->ns, c->id, runtime->path, &s->task, err) < 0 ||
+	/* Before the shim takes its view of the host's mounts. */
+	if (!runtime || volumes_mount(c, err) < 0 ||
+	    task_prepare(c->e->tasks, c->ns, c->id, runtime->path, &s->task, err) < 0 ||
 	    enter_network(s, err) < 0 || open_rootfs(s, err) < 0 ||
 	    volumes_resolve(c, s->rootfs_fd, &s->mounts, err) < 0 || write_files(s, err) < 0 ||
-	    build_spec(s, err) < 0 || create_task(s, err) < 0)
+	    build_spec(s, err) < 0 || create_task(s, err) < 0 ||
+	    volumes_verify(&s->mounts, s->pid, err) < 0)
 		return -1;
 	return run_task(s, err);
 }

@@ -117,6 +117,15 @@ static int validate_cpu(const struct resources *r, struct error *err)
 		return INVALID(err, "CPU cfs quota can not be less than 1ms (i.e. 1000)");
 	if (r->blkio_weight != 0 && (r->blkio_weight < 10 || r->blkio_weight > 1000))
 		return INVALID(err, "Range of blkio weight is from 10 to 1000");
+	for (size_t i = 0; i < r->blkio_weight_devices.n; i++) {
+		const struct rate_device *d = &r->blkio_weight_devices.v[i];
+
+		if (d->rate < 10 || d->rate > 1000)
+			return INVALID(err,
+				       "Range of blkio weight is from 10 to 1000, device '%s' has "
+				       "%lld",
+				       d->path, (long long)d->rate);
+	}
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "engine/copy.h"
 #include "engine/internal.h"
 #include "engine/names.h"
+#include "engine/volume-mount.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 
 #define VOLUME_KIND "volume"
 #define VOLUME_DOC_MAX (1 << 20)
+#define MOUNTINFO_MAX ((size_t)16 << 20)
 /* Of a walk that counts bytes: each level holds a descriptor. */
 #define VOLUME_DEPTH_MAX 128
 
@@ -162,9 +164,14 @@ static int volume_make(struct engine *e, const char *ns, const char *name, const
 		return error_errno(err, -r, "make volume '%s'", name);
 	json_set_int(j, "createdAt", time_realtime());
 	json_set_bool(j, "anonymous", anonymous);
+	autokvs struct kvs all = KVS_INIT;
 	if (labels)
-		json_set(j, "labels", json_new_kvs(labels));
-	if (options)
+		kvs_copy(&all, labels);
+	if (anonymous)
+		kvs_set(&all, "com.docker.volume.anonymous", "");
+	if (all.n > 0)
+		json_set(j, "labels", json_new_kvs(&all));
+	if (options && options->n > 0)
 		json_set(j, "options", json_new_kvs(options));
 	autofree char *text = json_format(j, /* pretty */ false);
 	if (record_put(&ctx, VOLUME_KIND, name, text, sync, err) < 0) {
@@ -236,6 +243,8 @@ int engine_volume_create(struct engine *e, const char *ns, const char *name,
 	}
 	if (check_name(name, err) < 0)
 		return -1;
+	if (options && volume_options_check(options, err) < 0)
+		return error_wrap(err, "create %s", name);
 	return volume_ensure(e, ns, name, labels, options, anonymous, /* sync */ true, ret, err);
 }
 
@@ -361,26 +370,10 @@ void volumes_remove_anonymous(struct container *c)
 	}
 }
 
-static void mount_spec_copy(struct mount_spec *dst, const struct mount_spec *src)
-{
-	*dst = *src;
-	dst->type = xstrdup(src->type);
-	dst->source = xstrdup(src->source);
-	dst->target = xstrdup(src->target);
-	dst->propagation = xstrdup(src->propagation);
-	dst->options = STRV_INIT;
-	strv_copy(&dst->options, &src->options);
-}
-
 void mount_specs_done(struct mount_specs *m)
 {
-	for (size_t i = 0; i < m->n; i++) {
-		free(m->v[i].type);
-		free(m->v[i].source);
-		free(m->v[i].target);
-		free(m->v[i].propagation);
-		strv_done(&m->v[i].options);
-	}
+	for (size_t i = 0; i < m->n; i++)
+		mount_spec_done(&m->v[i]);
 	free(m->v);
 	*m = (struct mount_specs){ 0 };
 }
@@ -450,6 +443,8 @@ int volumes_prepare_create(struct engine *e, const char *ns, struct container_co
 		}
 		if (check_name(m->source, err) < 0)
 			return -1;
+		if (volume_options_check(&m->volume_options, err) < 0)
+			return error_wrap(err, "create %s", m->source);
 	}
 	return 0;
 }
@@ -461,8 +456,8 @@ int volumes_make(struct container *c, struct error *err)
 
 		/* Not synced: the container's record, which follows, is, and with it all before. */
 		if (str_equal(m->type, "volume") &&
-		    volume_ensure(c->e, c->ns, m->source, NULL, NULL, m->anonymous,
-				  /* sync */ false, NULL, err) < 0)
+		    volume_ensure(c->e, c->ns, m->source, &m->volume_labels, &m->volume_options,
+				  m->anonymous, /* sync */ false, NULL, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -501,9 +496,155 @@ static int fill_volume(const char *path, const struct mount_spec *m, int rootfs_
 	return r < 0 ? error_wrap(err, "fill volume '%s'", m->source) : 0;
 }
 
-char *volume_source(struct container *c, const struct mount_spec *m, struct error *err UNUSED)
+char *volume_source(struct container *c, const struct mount_spec *m)
 {
-	return volume_path(c->e, c->ns, m->source);
+	autofree char *path = volume_path(c->e, c->ns, m->source);
+	autoclose int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (str_empty(m->sub_path))
+		return TAKE_PTR(path);
+	autoclose int fd = root < 0 ? -EBADF : fs_open_beneath(root, m->sub_path, O_PATH, 0);
+	return fd < 0 ? NULL : path_join(path, m->sub_path, NULL);
+}
+
+/* What is seen now is compared with what got mounted (volumes_verify): between the two a container
+ * that has the volume may put a symlink in the way. */
+static int enter_subpath(struct mount_spec *m, char **path, struct error *err)
+{
+	autoclose int root = open(*path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (root < 0)
+		return error_errno(err, errno, "open volume '%s'", m->source);
+	autoclose int fd = fs_open_beneath(root, m->sub_path, O_PATH, 0);
+	if (fd == -EXDEV)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "subpath '%s' leads out of volume '%s'", m->sub_path, m->source);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, fd < 0 ? -fd : errno,
+				   "cannot access path %s/%s of volume '%s'", *path, m->sub_path,
+				   m->source);
+	char *whole = path_join(*path, m->sub_path, NULL);
+	free(*path);
+	*path = whole;
+	m->expect_dev = st.st_dev;
+	m->expect_ino = st.st_ino;
+	return 0;
+}
+
+int volumes_verify(const struct mount_specs *m, int pid, struct error *err)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		struct stat st;
+
+		if (!m->v[i].expect_ino)
+			continue;
+		autofree char *path = xasprintf("/proc/%d/root", pid);
+		autoclose int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		autoclose int fd =
+			root < 0 ? -EBADF : fs_open_in_root(root, m->v[i].target, O_PATH, 0);
+		if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != m->v[i].expect_dev ||
+		    st.st_ino != m->v[i].expect_ino)
+			return error_set(err, ERROR_ABORTED,
+					 "the subpath of the volume at '%s' has changed while it "
+					 "was mounted",
+					 m->v[i].target);
+	}
+	return 0;
+}
+
+static int mount_one(struct container *c, const struct mount_spec *m, struct error *err)
+{
+	autofree char *key = table_key(c->ns, m->source);
+	CLEANUP(volume_view_done) struct volume_view view = { 0 };
+
+	if (volume_ensure(c->e, c->ns, m->source, &m->volume_labels, &m->volume_options,
+			  m->anonymous, /* sync */ false, &view, err) < 0)
+		return -1;
+	if (!volume_needs_mount(&view.options))
+		return 0;
+	volume_lock(c->e, key);
+	int r = volume_mount(m->source, view.mountpoint, &view.options, err);
+	volume_unlock(c->e, key);
+	return r;
+}
+
+int volumes_mount(struct container *c, struct error *err)
+{
+	pthread_mutex_lock(&c->e->lock);
+	c->holds_volumes = true;
+	pthread_mutex_unlock(&c->e->lock);
+	for (size_t i = 0; i < c->config.mounts.n; i++) {
+		const struct mount_spec *m = &c->config.mounts.v[i];
+
+		if (str_equal(m->type, "volume") && mount_one(c, m, err) < 0) {
+			volumes_unmount(c);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static bool is_held(struct engine *e, const char *ns, const char *name)
+{
+	bool held = false;
+
+	pthread_mutex_lock(&e->lock);
+	MAP_FOREACH (entry, &e->names) {
+		struct container *c = map_value(entry);
+
+		held |= c->holds_volumes && str_equal(c->ns, ns) && uses_volume(c, name);
+	}
+	pthread_mutex_unlock(&e->lock);
+	return held;
+}
+
+static void unmount_one(struct engine *e, const char *ns, const char *name)
+{
+	autofree char *key = table_key(ns, name);
+	CLEANUP(volume_view_done) struct volume_view view = { 0 };
+
+	if (volume_load(e, ns, name, &view, NULL) < 0 || !volume_needs_mount(&view.options))
+		return;
+	volume_lock(e, key);
+	if (!is_held(e, ns, name))
+		volume_unmount(view.mountpoint);
+	volume_unlock(e, key);
+}
+
+void volumes_unmount(struct container *c)
+{
+	pthread_mutex_lock(&c->e->lock);
+	bool held = c->holds_volumes;
+	c->holds_volumes = false;
+	pthread_mutex_unlock(&c->e->lock);
+	for (size_t i = 0; held && i < c->config.mounts.n; i++)
+		if (str_equal(c->config.mounts.v[i].type, "volume"))
+			unmount_one(c->e, c->ns, c->config.mounts.v[i].source);
+}
+
+void volumes_recover(struct engine *e)
+{
+	autostrv struct strv namespaces = STRV_INIT;
+
+	pthread_mutex_lock(&e->lock);
+	MAP_FOREACH (entry, &e->names) {
+		struct container *c = map_value(entry);
+
+		c->holds_volumes =
+			c->s.status == CONTAINER_RUNNING || c->s.status == CONTAINER_PAUSED;
+	}
+	pthread_mutex_unlock(&e->lock);
+	if (namespace_list(e->config.store, &namespaces, NULL) < 0)
+		return;
+	for (size_t i = 0; i < namespaces.n; i++) {
+		CLEANUP(volume_views_done) struct volume_views views = { 0 };
+
+		if (engine_volume_list(e, namespaces.v[i], &views, NULL) < 0)
+			continue;
+		for (size_t k = 0; k < views.n; k++)
+			unmount_one(e, namespaces.v[i], views.v[k].name);
+	}
 }
 
 static int resolve_volume(struct container *c, struct mount_spec *m, int rootfs_fd,
@@ -511,15 +652,16 @@ static int resolve_volume(struct container *c, struct mount_spec *m, int rootfs_
 {
 	struct volume_view view = { 0 };
 
-	if (volume_ensure(c->e, c->ns, m->source, NULL, NULL, m->anonymous, /* sync */ false, &view,
-			  err) < 0)
+	if (volume_ensure(c->e, c->ns, m->source, &m->volume_labels, &m->volume_options,
+			  m->anonymous, /* sync */ false, &view, err) < 0)
 		return -1;
 	autofree char *path = xstrdup(view.mountpoint);
 	volume_view_done(&view);
 	int r = fs_mkdir_p(path, 0755);
 	if (r < 0)
 		return error_errno(err, -r, "make volume '%s'", m->source);
-	if (fill_volume(path, m, rootfs_fd, err) < 0)
+	if (str_empty(m->sub_path) ? fill_volume(path, m, rootfs_fd, err) < 0
+				   : enter_subpath(m, &path, err) < 0)
 		return -1;
 	volume_emit(c->e, c->ns, m->source, "mount", "container", c->id);
 	str_replace(&m->type, "bind");
@@ -527,15 +669,38 @@ static int resolve_volume(struct container *c, struct mount_spec *m, int rootfs_
 	return 0;
 }
 
+/* Is anything mounted below path? Then "ro" alone would leave it writable. */
+static bool has_submounts(const char *path)
+{
+	autobuf struct buf b = BUF_INIT(MOUNTINFO_MAX);
+	size_t n = strlen(path);
+
+	if (fs_read(AT_FDCWD, "/proc/self/mountinfo", &b) < 0)
+		return true;
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	for (const char *line = b.data; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		const char *at = line;
+
+		for (int field = 0; field < 4 && *at; field++)
+			at += strcspn(at, " ") + 1;
+		if (strncmp(at, path, n) == 0 && (n == 1 || at[n] == '/'))
+			return true;
+	}
+	return false;
+}
+
 static int resolve_bind(struct mount_spec *m, struct error *err)
 {
 	struct stat st;
+	int r = 0;
 
-	if (stat(m->source, &st) == 0)
-		return 0;
-	int r = -errno;
+	if (stat(m->source, &st) < 0)
+		r = -errno;
 	if (r == -ENOENT && m->create_source)
 		r = fs_mkdir_p(m->source, 0755);
+	if (m->read_only && !m->ro_shallow && !m->non_recursive && has_submounts(m->source))
+		m->recursive_read_only = true;
 	return r < 0 ? error_errno(err, -r, "bind source path '%s'", m->source) : 0;
 }
 

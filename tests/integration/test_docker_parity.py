@@ -169,9 +169,6 @@ FAILURES = [
      "Interval in Healthcheck cannot be less than 1ms"),
     (["run", "--rm", "--log-driver", "nosuch", "busybox"], 125,
      'error looking up logging plugin nosuch: plugin "nosuch" not found'),
-    (["export", "sleeper"], 1, "not supported"),
-    (["diff", "sleeper"], 1, "not supported"),
-    (["commit", "sleeper"], 1, "not supported"),
     (["network", "connect", "bridge", "sleeper"], 1, "not supported"),
 ]
 

@@ -441,8 +441,7 @@ HANDLER(container_update)
 	result = engine_update(api_engine(r), api_ns(r), container_id(r), &resources,
 			       json_get_string(policy, "Name"),
 			       json_get_int(policy, "MaximumRetryCount", 0), err);
-	free(resources.cpuset_cpus);
-	free(resources.cpuset_mems);
+	resources_done(&resources);
 	if (result < 0)
 		return -1;
 	reply = json_new_object();

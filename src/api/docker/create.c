@@ -104,29 +104,13 @@ static const struct json_field log_fields[] = {
 	JSON_END,
 };
 
-struct mount_document {
-	char *type, *source, *target, *consistency;
-	bool read_only;
-	struct json *bind, *volume, *tmpfs;
-};
-
-static const struct json_field mount_fields[] = {
-	JSON_FIELD("Type", FIELD_STRING, struct mount_document, type, JSON_REQUIRED),
-	JSON_FIELD("Source", FIELD_STRING, struct mount_document, source, 0),
-	JSON_FIELD("Target", FIELD_STRING, struct mount_document, target, 0),
-	JSON_FIELD("ReadOnly", FIELD_BOOL, struct mount_document, read_only, 0),
-	JSON_FIELD("BindOptions", FIELD_JSON, struct mount_document, bind, 0),
-	JSON_FIELD("VolumeOptions", FIELD_JSON, struct mount_document, volume, 0),
-	JSON_FIELD("TmpfsOptions", FIELD_JSON, struct mount_document, tmpfs, 0),
-	JSON_END,
-};
-
 /* What goes over one to one lies in the engine's struct already. */
 struct host_document {
 	struct container_config c;
 	struct strv binds;
-	struct kvs tmpfs;
-	struct json *port_bindings, *init, *device_requests;
+	struct kvs tmpfs, storage_opt;
+	char *volume_driver, *isolation, *cgroup;
+	struct json *mounts, *port_bindings, *init, *device_requests;
 	struct restart_document restart;
 	struct log_document log;
 	bool publish_all;
@@ -138,16 +122,16 @@ struct host_document {
 		struct ulimit_document *v;
 		size_t n;
 	} ulimits;
-	struct {
-		struct mount_document *v;
-		size_t n;
-	} mounts;
 };
 
 #define H struct host_document
 static const struct json_field host_fields[] = {
 	JSON_FIELD("Binds", FIELD_STRV, H, binds, 0),
 	JSON_FIELD("Tmpfs", FIELD_KVS, H, tmpfs, 0),
+	JSON_FIELD("StorageOpt", FIELD_KVS, H, storage_opt, 0),
+	JSON_FIELD("VolumeDriver", FIELD_STRING, H, volume_driver, 0),
+	JSON_FIELD("Isolation", FIELD_STRING, H, isolation, 0),
+	JSON_FIELD("Cgroup", FIELD_STRING, H, cgroup, 0),
 	JSON_FIELD("PortBindings", FIELD_JSON, H, port_bindings, 0),
 	JSON_FIELD("PublishAllPorts", FIELD_BOOL, H, publish_all, 0),
 	JSON_FIELD("Init", FIELD_JSON, H, init, 0),
@@ -157,7 +141,7 @@ static const struct json_field host_fields[] = {
 	JSON_SUB("LogConfig", FIELD_OBJECT, H, log, log_fields, struct log_document, 0),
 	JSON_SUB("Devices", FIELD_ARRAY, H, devices, device_fields, struct device_document, 0),
 	JSON_SUB("Ulimits", FIELD_ARRAY, H, ulimits, ulimit_fields, struct ulimit_document, 0),
-	JSON_SUB("Mounts", FIELD_ARRAY, H, mounts, mount_fields, struct mount_document, 0),
+	JSON_FIELD("Mounts", FIELD_JSON, H, mounts, 0),
 	JSON_FIELD("NetworkMode", FIELD_STRING, H, c.network_mode, 0),
 	JSON_FIELD("AutoRemove", FIELD_BOOL, H, c.auto_remove, 0),
 	JSON_FIELD("VolumesFrom", FIELD_STRV, H, c.volumes_from, 0),
@@ -188,7 +172,21 @@ static const struct json_field host_fields[] = {
 	JSON_END,
 };
 
+static const struct json_field weight_fields[] = {
+	JSON_FIELD("Path", FIELD_STRING, struct rate_device, path, JSON_REQUIRED),
+	JSON_FIELD("Weight", FIELD_INT, struct rate_device, rate, 0),
+	JSON_END,
+};
+
+static const struct json_field throttle_fields[] = {
+	JSON_FIELD("Path", FIELD_STRING, struct rate_device, path, JSON_REQUIRED),
+	JSON_FIELD("Rate", FIELD_INT, struct rate_device, rate, 0),
+	JSON_END,
+};
+
 #define R struct resources_document
+#define THROTTLES(name, member) \
+	JSON_SUB(name, FIELD_ARRAY, R, r.member, throttle_fields, struct rate_device, 0)
 struct resources_document {
 	struct resources r;
 	struct json *oom_kill_disable, *swappiness, *pids_limit;
@@ -207,6 +205,12 @@ static const struct json_field resources_fields[] = {
 	JSON_FIELD("CpusetCpus", FIELD_STRING, R, r.cpuset_cpus, 0),
 	JSON_FIELD("CpusetMems", FIELD_STRING, R, r.cpuset_mems, 0),
 	JSON_FIELD("BlkioWeight", FIELD_INT, R, r.blkio_weight, 0),
+	JSON_SUB("BlkioWeightDevice", FIELD_ARRAY, R, r.blkio_weight_devices, weight_fields,
+		 struct rate_device, 0),
+	THROTTLES("BlkioDeviceReadBps", blkio_read_bps),
+	THROTTLES("BlkioDeviceWriteBps", blkio_write_bps),
+	THROTTLES("BlkioDeviceReadIOps", blkio_read_iops),
+	THROTTLES("BlkioDeviceWriteIOps", blkio_write_iops),
 	JSON_FIELD("OomKillDisable", FIELD_JSON, R, oom_kill_disable, 0),
 	JSON_FIELD("MemorySwappiness", FIELD_JSON, R, swappiness, 0),
 	JSON_FIELD("PidsLimit", FIELD_JSON, R, pids_limit, 0),
@@ -249,147 +253,6 @@ static int words(const struct json *j, const char *name, struct strv *ret, struc
 					 name, i);
 		strv_push(ret, s);
 	}
-	return 0;
-}
-
-static struct mount_spec *mount_add(struct container_config *c, const char *type,
-				    const char *source, const char *target)
-{
-	struct mount_spec *m;
-
-	GROW_ARRAY(c->mounts.v, c->mounts.n);
-	m = &c->mounts.v[c->mounts.n++];
-	*m = (struct mount_spec){
-		.type = xstrdup(type),
-		.source = xstrdup(source),
-		.target = xstrdup(target),
-	};
-	return m;
-}
-
-static const char *const propagations[] = { "private", "rprivate", "shared",
-					    "rshared", "slave",	   "rslave" };
-
-static bool is_propagation(const char *s)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(propagations); i++) {
-		if (str_equal(propagations[i], s))
-			return true;
-	}
-	return false;
-}
-
-/* "ro,rslave,nocopy": the third part of -v. */
-static int bind_mode(struct mount_spec *m, const char *mode, const char *bind, struct error *err)
-{
-	autostrv struct strv parts = STRV_INIT;
-
-	strv_split(&parts, mode, ",");
-	for (size_t i = 0; i < parts.n; i++) {
-		const char *p = parts.v[i];
-
-		if (str_equal(p, "ro") || str_equal(p, "readonly"))
-			m->read_only = true;
-		else if (str_equal(p, "nocopy"))
-			m->no_copy = true;
-		else if (is_propagation(p))
-			str_replace(&m->propagation, p);
-		else if (!str_equal(p, "rw") && !str_equal(p, "z") && !str_equal(p, "Z") &&
-			 !str_equal(p, "cached") && !str_equal(p, "delegated") &&
-			 !str_equal(p, "consistent"))
-			return error_set(err, ERROR_INVALID_ARGUMENT, "invalid mode: %s", bind);
-	}
-	return 0;
-}
-
-/* "/host:/ctr[:mode]", "volume:/ctr[:mode]", "/ctr". */
-static int add_bind(struct container_config *c, const char *bind, struct error *err)
-{
-	autostrv struct strv parts = STRV_INIT;
-	struct mount_spec *m;
-	bool host;
-
-	strv_split(&parts, bind, ":");
-	if (parts.n < 1 || parts.n > 3 || parts.v[0][0] == '\0' || (parts.n > 1 && !parts.v[1][0]))
-		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid volume specification: '%s'",
-				 bind);
-	if (parts.n == 1) {
-		m = mount_add(c, "volume", NULL, parts.v[0]);
-		m->anonymous = true;
-		return 0;
-	}
-	host = parts.v[0][0] == '/';
-	if (!host && !identifier_valid(parts.v[0]))
-		return error_set(
-			err, ERROR_INVALID_ARGUMENT,
-			"create %s: \"%s\" includes invalid characters for a local volume "
-			"name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended "
-			"to pass a host directory, use absolute path",
-			parts.v[0], parts.v[0]);
-	m = mount_add(c, host ? "bind" : "volume", parts.v[0], parts.v[1]);
-	m->create_source = host;
-	return parts.n == 3 ? bind_mode(m, parts.v[2], bind, err) : 0;
-}
-
-static int add_mount(struct container_config *c, const struct mount_document *d, struct error *err)
-{
-	struct mount_spec *m = mount_add(c, d->type, d->source, d->target);
-	const char *propagation = json_get_string(d->bind, "Propagation");
-
-	m->read_only = d->read_only;
-	if (!str_empty(propagation)) {
-		if (!is_propagation(propagation))
-			return error_set(err, ERROR_INVALID_ARGUMENT,
-					 "invalid propagation mode: %s", propagation);
-		m->propagation = xstrdup(propagation);
-	}
-	m->create_source = json_get_bool(d->bind, "CreateMountpoint", false);
-	m->no_copy = json_get_bool(d->volume, "NoCopy", false);
-	m->anonymous = str_equal(d->type, "volume") && str_empty(d->source);
-	if (str_equal(d->type, "tmpfs")) {
-		int64_t size = json_get_int(d->tmpfs, "SizeBytes", 0);
-		int64_t mode = json_get_int(d->tmpfs, "Mode", 0);
-
-		if (size > 0)
-			strv_push_printf(&m->options, "size=%lld", (long long)size);
-		if (mode > 0)
-			strv_push_printf(&m->options, "mode=%llo", (unsigned long long)mode);
-	}
-	return 0;
-}
-
-/* Config.Volumes: anonymous ones, where nothing else is mounted. */
-static int add_volume_key(const char *key, struct json *value, void *arg)
-{
-	struct container_config *c = arg;
-
-	for (size_t i = 0; i < c->mounts.n; i++) {
-		if (str_equal(c->mounts.v[i].target, key))
-			return 0;
-	}
-	mount_add(c, "volume", NULL, key)->anonymous = true;
-	return 0;
-}
-
-static int translate_mounts(const struct host_document *h, const struct json *volumes,
-			    struct container_config *c, struct error *err)
-{
-	for (size_t i = 0; i < h->binds.n; i++) {
-		if (add_bind(c, h->binds.v[i], err) < 0)
-			return -1;
-	}
-	for (size_t i = 0; i < h->mounts.n; i++) {
-		if (add_mount(c, &h->mounts.v[i], err) < 0)
-			return -1;
-	}
-	for (size_t i = 0; i < h->tmpfs.n; i++) {
-		struct mount_spec *m = mount_add(c, "tmpfs", NULL, h->tmpfs.v[i].key);
-
-		if (!str_empty(h->tmpfs.v[i].value))
-			strv_split(&m->options, h->tmpfs.v[i].value, ",");
-	}
-	if (volumes)
-		json_object_each(volumes, add_volume_key, c);
 	return 0;
 }
 
@@ -620,6 +483,19 @@ static struct json *extension_document(const struct json *body, const struct con
 	return j;
 }
 
+/* What other systems or drivers have. */
+static int check_host(const struct host_document *h, struct error *err)
+{
+	if (!str_empty(h->isolation) && !str_equal(h->isolation, "default"))
+		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid isolation '%s' on linux",
+				 h->isolation);
+	if (h->storage_opt.n > 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "--storage-opt is supported only for overlay over xfs with "
+				 "'pquota' mount option");
+	return create_volume_driver("", h->volume_driver, err);
+}
+
 static int translate(struct config_document *d, struct host_document *h, const struct json *body,
 		     struct create_request *ret, struct error *err)
 {
@@ -629,9 +505,8 @@ static int translate(struct config_document *d, struct host_document *h, const s
 		return -1;
 	if (host && jsontab_decode(host_fields, host, h, err) < 0)
 		return error_wrap(err, "HostConfig");
-	if (json_array_len(h->device_requests) > 0)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-				 "could not select device driver \"\" with capabilities: [[gpu]]");
+	if (check_host(h, err) < 0)
+		return -1;
 	if (json_array_len(json_get(host, "Links")) > 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "links are not supported, use a network of your own");
@@ -643,7 +518,8 @@ static int translate(struct config_document *d, struct host_document *h, const s
 		return error_wrap(err, "HostConfig");
 	translate_lists(h, &ret->config);
 	if (translate_config(d, ret, err) < 0 || translate_network(body, &ret->config, err) < 0 ||
-	    translate_mounts(h, d->volumes, &ret->config, err) < 0 ||
+	    create_mounts(&(struct mount_requests){ &h->binds, h->mounts, &h->tmpfs, d->volumes },
+			  &ret->config, err) < 0 ||
 	    translate_ports(h, d->exposed_ports, &ret->config, err) < 0)
 		return -1;
 	/* An empty list is how the docker client writes systempaths=unconfined. */

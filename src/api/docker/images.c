@@ -88,6 +88,64 @@ int64_t image_shown_size(const struct image_details *d)
 	return d->unpacked > 0 ? d->unpacked : d->size;
 }
 
+/* fn on each layer: its chain id and size. */
+static void each_layer(const struct image_details *d,
+		       void (*fn)(const char *chain, int64_t size, void *arg), void *arg)
+{
+	char chain[DIGEST_MAX];
+
+	for (size_t i = 0; i < d->config.diff_ids.n; i++) {
+		image_config_chain_id(&d->config, i + 1, chain);
+		fn(chain, d->unpacked > 0 ? d->layer_sizes[i] : d->layers.v[i].size, arg);
+	}
+}
+
+struct layer_sum {
+	struct map *seen;
+	int64_t size;
+};
+
+static void add_new_layer(const char *chain, int64_t size, void *arg)
+{
+	struct layer_sum *s = arg;
+
+	if (map_get(s->seen, chain))
+		return;
+	map_set(s->seen, chain, s);
+	s->size += size;
+}
+
+int64_t images_layers_size(const struct image_details_list *images)
+{
+	CLEANUP(map_done) struct map seen = MAP_INIT;
+	struct layer_sum sum = { .seen = &seen };
+
+	for (size_t i = 0; i < images->n; i++)
+		each_layer(&images->v[i], add_new_layer, &sum);
+	return sum.size;
+}
+
+static void add_known_layer(const char *chain, int64_t size, void *arg)
+{
+	struct layer_sum *s = arg;
+
+	if (map_get(s->seen, chain))
+		s->size += size;
+}
+
+int64_t image_shared_size(const struct image_details_list *images, size_t index)
+{
+	CLEANUP(map_done) struct map seen = MAP_INIT;
+	struct layer_sum sum = { .seen = &seen };
+
+	for (size_t i = 0; i < images->n; i++)
+		if (i != index)
+			each_layer(&images->v[i], add_new_layer, &sum);
+	sum.size = 0;
+	each_layer(&images->v[index], add_known_layer, &sum);
+	return sum.size;
+}
+
 static struct json *summary_document(const struct http_request *r, const struct image_details *d)
 {
 	struct json *j = json_new_object();
@@ -428,16 +486,34 @@ HANDLER(image_delete_handler)
 
 static const char *const prune_filters[] = { "dangling", "until", "label", "label!", NULL };
 
+static bool parse_until(const char *value, const void *arg)
+{
+	struct created_limit *l = (struct created_limit *)(uintptr_t)arg;
+
+	l->found = time_parse_docker(value, time_realtime(), &l->created) == 0;
+	return true;
+}
+
+static int prune_until(const struct filters *f, struct created_limit *l, struct error *err)
+{
+	if (filters_has(f, "until"))
+		filters_any(f, "until", parse_until, l);
+	if (filters_has(f, "until") && !l->found)
+		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid 'until' filter");
+	return 0;
+}
+
 HANDLER(images_prune)
 {
 	CLEANUP(filters_done) struct filters f = { 0 };
 	CLEANUP(image_details_list_done) struct image_details_list images = { 0 };
+	CLEANUP(image_details_list_done) struct image_details_list left = { 0 };
+	struct created_limit until = { .created = INT64_MAX };
 	const bool no = false;
 	struct json *reply, *list;
-	int64_t reclaimed = 0;
 	bool all;
 
-	if (filters_parse(r, prune_filters, &f, err) < 0 ||
+	if (filters_parse(r, prune_filters, &f, err) < 0 || prune_until(&f, &until, err) < 0 ||
 	    image_list_details(api_images(r), api_ns(r), &images, err) < 0)
 		return -1;
 	all = filters_has(&f, "dangling") && filters_any(&f, "dangling", is_true, &no);
@@ -447,7 +523,8 @@ HANDLER(images_prune)
 		struct image_details *d = &images.v[i];
 		autostrv struct strv users = STRV_INIT, untagged = STRV_INIT, deleted = STRV_INIT;
 
-		if ((d->tags.n > 0 && !all) || !filters_labels(&f, &d->config.config.labels) ||
+		if ((d->tags.n > 0 && !all) || d->created > until.created ||
+		    !filters_labels(&f, &d->config.config.labels) ||
 		    engine_image_users(api_engine(r), api_ns(r), d->id, &users, NULL) < 0 ||
 		    users.n > 0)
 			continue;
@@ -456,11 +533,20 @@ HANDLER(images_prune)
 			continue;
 		add_all(list, "Untagged", &untagged);
 		add_all(list, "Deleted", &deleted);
-		reclaimed += d->size;
+		for (size_t k = 0; k < untagged.n; k++)
+			emit_image(r, "untag", d->id, d->id, &d->config.config.labels);
+		for (size_t k = 0; k < deleted.n; k++)
+			emit_image(r, "delete", deleted.v[k], deleted.v[k], NULL);
+	}
+	if (image_list_details(api_images(r), api_ns(r), &left, err) < 0) {
+		json_unref(reply);
+		json_unref(list);
+		return -1;
 	}
 	json_set(reply, "ImagesDeleted",
 		 json_array_len(list) > 0 ? list : (json_unref(list), NULL));
-	json_set_int(reply, "SpaceReclaimed", reclaimed);
+	json_set_int(reply, "SpaceReclaimed",
+		     images_layers_size(&images) - images_layers_size(&left));
 	http_reply_json(r, 200, reply);
 	return 0;
 }

@@ -63,6 +63,17 @@ struct create_request {
 
 int create_request_parse(const struct json *body, struct create_request *ret, struct error *err);
 void create_request_done(struct create_request *c);
+/* create-mounts.c */
+struct mount_requests {
+	const struct strv *binds;
+	const struct json *mounts;
+	const struct kvs *tmpfs;
+	const struct json *volumes;
+};
+
+int create_mounts(const struct mount_requests *m, struct container_config *c, struct error *err);
+/* Docker's words for a volume driver that there is not; "" and "local" there are. */
+int create_volume_driver(const char *volume, const char *driver, struct error *err);
 int resources_parse(const struct json *host_config, struct resources *ret, struct error *err);
 
 /* X-Registry-Auth: base64url JSON; absent or empty: NULL and success. */
@@ -71,6 +82,10 @@ int registry_auth_parse(const char *header, struct registry_auth *ret, bool *ret
 
 /* images.c */
 int64_t image_shown_size(const struct image_details *d);
+/* What all these images' layers take, each counted once. */
+int64_t images_layers_size(const struct image_details_list *images);
+/* Of one of them: what it has in common with others. */
+int64_t image_shared_size(const struct image_details_list *images, size_t index);
 
 /* view.c */
 struct json *container_inspect_document(const struct docker_api *d, const struct container_view *v);

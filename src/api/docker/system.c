@@ -306,12 +306,12 @@ static struct json *df_images(struct http_request *r, int64_t *layers, struct er
 		json_set_int(j, "Size", image_shown_size(d));
 		if (!api_at_least(r, 44))
 			json_set_int(j, "VirtualSize", image_shown_size(d));
-		json_set_int(j, "SharedSize", 0);
+		json_set_int(j, "SharedSize", image_shared_size(&images, i));
 		json_set_int(j, "Containers", (int64_t)users.n);
 		json_set(j, "Labels", json_new_kvs(&d->config.config.labels));
 		json_add(list, j);
-		*layers += image_shown_size(d);
 	}
+	*layers = images_layers_size(&images);
 	return list;
 }
 
@@ -357,22 +357,59 @@ static struct json *df_volumes(struct http_request *r, struct error *err)
 	return list;
 }
 
+/* Only some kinds of things: ?type=image&type=volume; none given: all. */
+static bool df_wanted(const struct http_request *r, const char *type)
+{
+	const char *types[16];
+	size_t n = http_query_all(r, "type", types, ARRAY_SIZE(types));
+
+	for (size_t i = 0; i < MIN(n, ARRAY_SIZE(types)); i++)
+		if (str_equal(types[i], type))
+			return true;
+	return n == 0;
+}
+
+static int df_check_types(const struct http_request *r, struct error *err)
+{
+	static const char *const known[] = { "container", "image", "volume", "build-cache" };
+	const char *types[16];
+	size_t n = http_query_all(r, "type", types, ARRAY_SIZE(types));
+
+	for (size_t i = 0; i < MIN(n, ARRAY_SIZE(types)); i++) {
+		bool found = false;
+
+		for (size_t k = 0; k < ARRAY_SIZE(known); k++)
+			found |= str_equal(types[i], known[k]);
+		if (!found)
+			return error_set(err, ERROR_INVALID_ARGUMENT, "unknown object type: %s",
+					 types[i]);
+	}
+	return 0;
+}
+
 HANDLER(system_df)
 {
+	bool want_images = df_wanted(r, "image"), want_containers = df_wanted(r, "container");
+	bool want_volumes = df_wanted(r, "volume");
 	int64_t layers = 0;
-	autojson struct json *images = df_images(r, &layers, err);
-	autojson struct json *containers = images ? df_containers(r, err) : NULL;
-	autojson struct json *volumes = containers ? df_volumes(r, err) : NULL;
-	struct json *j;
 
-	if (!volumes)
+	if (df_check_types(r, err) < 0)
 		return -1;
-	j = json_new_object();
+	autojson struct json *images = want_images ? df_images(r, &layers, err) : NULL;
+	if (want_images && !images)
+		return -1;
+	autojson struct json *containers = want_containers ? df_containers(r, err) : NULL;
+	if (want_containers && !containers)
+		return -1;
+	autojson struct json *volumes = want_volumes ? df_volumes(r, err) : NULL;
+	if (want_volumes && !volumes)
+		return -1;
+	struct json *j = json_new_object();
 	json_set_int(j, "LayersSize", layers);
 	json_set(j, "Images", TAKE_PTR(images));
 	json_set(j, "Containers", TAKE_PTR(containers));
 	json_set(j, "Volumes", TAKE_PTR(volumes));
-	json_set(j, "BuildCache", json_new_array());
+	json_set(j, "BuildCache", df_wanted(r, "build-cache") ? json_new_array() : NULL);
 	http_reply_json(r, 200, j);
 	return 0;
 }

@@ -123,7 +123,10 @@ static bool label_missing(const char *filter, const void *labels)
 /* Unlike the other filters, all labels must match. */
 bool filters_labels(const struct filters *f, const struct kvs *labels)
 {
-	return !filters_has(f, "label") || !filters_any(f, "label", label_missing, labels);
+	if (filters_has(f, "label") && filters_any(f, "label", label_missing, labels))
+		return false;
+	/* "label!": those that have them all are out. */
+	return !filters_has(f, "label!") || filters_any(f, "label!", label_missing, labels);
 }
 
 void json_set_time(struct json *obj, const char *key, int64_t ns)
