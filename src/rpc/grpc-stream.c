@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define CONNECTION_WINDOW (1 << 20)
+#define RESETS_BURST (10 * GRPC_STREAMS_MAX)
+#define RESETS_A_SECOND GRPC_STREAMS_MAX
 /* Of a status, encoded: what clients take by default (gRPC C: 8 KiB for all trailers). */
 #define STATUS_MESSAGE_MAX 6144
 #define NV(n, v)                                           \
@@ -434,6 +436,9 @@ int grpc_session_new(struct grpc_conn *c, struct error *err)
 		abort();
 	nghttp2_option_set_no_auto_window_update(option, 1);
 	nghttp2_option_set_no_closed_streams(option, 1);
+	/* Against floods of resets (CVE-2023-44487). What they could make is bounded by
+	 * GRPC_CALLS_MAX, so this need not hit who cancels a few hundred watches at once. */
+	nghttp2_option_set_stream_reset_rate_limit(option, RESETS_BURST, RESETS_A_SECOND);
 	int r = nghttp2_session_server_new2(&c->session, callbacks, c, option);
 	nghttp2_option_del(option);
 	nghttp2_session_callbacks_del(callbacks);
