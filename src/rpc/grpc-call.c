@@ -73,6 +73,7 @@ void grpc_call_release(struct grpc_call *c)
 	assert(!c->conn);
 	c->magic = 0;
 	drop_messages(c);
+	grpc_pull_free(c->pull);
 	c->server->held -= c->held_in + c->held_out;
 	grpc_deframer_done(&c->in);
 	buf_done(&c->sending);
@@ -130,6 +131,7 @@ static void set_status(struct grpc_call *c, enum error_code code, const char *me
 	c->on_drain = NULL;
 	c->on_cancel = NULL;
 	c->on_message = NULL;
+	grpc_pull_wake(c);
 	post_flush(c);
 }
 
@@ -200,8 +202,8 @@ static int run_unary(struct grpc_call *c, const ProtobufCMessage *request, struc
 	return 0;
 }
 
-static int decode(struct arena *a, const ProtobufCMessageDescriptor *d, const char *p, size_t len,
-		  ProtobufCMessage **ret, struct error *err)
+int grpc_call_decode(struct arena *a, const ProtobufCMessageDescriptor *d, const char *p,
+		     size_t len, ProtobufCMessage **ret, struct error *err)
 {
 	if (protobuf_check(d, p, len, GRPC_UNPACKED_MAX, err) < 0)
 		return -1;
@@ -216,8 +218,8 @@ static void run_handler(void *arg)
 	int r = 0;
 
 	if (c->has_request)
-		r = decode(&c->arena, c->descriptor->input, c->request, c->request_len, &request,
-			   &err);
+		r = grpc_call_decode(&c->arena, c->descriptor->input, c->request, c->request_len,
+				     &request, &err);
 	free(TAKE_PTR(c->request));
 	if (r == 0 && c->method->unary)
 		r = run_unary(c, request, &err);
@@ -331,7 +333,7 @@ static int deliver_one(struct grpc_call *c, struct grpc_message *m,
 	autoerror struct error err = ERROR_INIT;
 	autoarena struct arena arena = ARENA_INIT;
 	ProtobufCMessage *message;
-	int r = decode(&arena, c->descriptor->input, m->data, m->len, &message, &err);
+	int r = grpc_call_decode(&arena, c->descriptor->input, m->data, m->len, &message, &err);
 
 	grpc_call_let_go(c, &c->held_in, GRPC_PREFIX + m->len);
 	free(m->data);
@@ -345,6 +347,7 @@ static int deliver_one(struct grpc_call *c, struct grpc_message *m,
 
 void grpc_call_deliver(struct grpc_call *c)
 {
+	grpc_pull_deliver(c);
 	for (;;) {
 		pthread_mutex_lock(&c->lock);
 		void (*fn)(struct grpc_call *, const ProtobufCMessage *, void *) = c->on_message;

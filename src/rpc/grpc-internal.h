@@ -60,6 +60,14 @@ struct grpc_message {
 	size_t len;
 };
 
+/* Of a call whose handler takes messages by grpc_call_read(); guarded by the call's lock. */
+struct grpc_pull {
+	pthread_cond_t changed;
+	bool wanted;
+	bool end; /* the client has half-closed */
+	struct grpc_message *message;
+};
+
 struct grpc_call {
 	unsigned magic;
 	atomic_uint refs;  /* of the memory */
@@ -115,6 +123,7 @@ struct grpc_call {
 	void *cancel_arg;
 	void (*on_message)(struct grpc_call *c, const ProtobufCMessage *m, void *arg);
 	void *message_arg;
+	struct grpc_pull *pull; /* NULL until the first read */
 };
 
 #define GRPC_CALL_MAGIC 0x67437261
@@ -133,6 +142,15 @@ void grpc_call_dispatch(struct grpc_call *c);
 void grpc_call_cancelled(struct grpc_call *c, enum error_code status, const char *why);
 void grpc_call_deliver(struct grpc_call *c);	  /* loop: messages to on_message */
 void grpc_call_signal_drain(struct grpc_call *c); /* loop */
+
+/* Unpacks after checking what it would take. */
+int grpc_call_decode(struct arena *a, const ProtobufCMessageDescriptor *d, const char *p,
+		     size_t len, ProtobufCMessage **ret, struct error *err);
+
+/* grpc-read.c. Loop: a reader that waits gets what there is. */
+void grpc_pull_deliver(struct grpc_call *c);
+void grpc_pull_wake(struct grpc_call *c); /* with the call's lock held */
+void grpc_pull_free(struct grpc_pull *p); /* NULL is fine */
 
 /* Accounts for n bytes of messages in *held, one of the call's; false when that is too much. With
  * the call's lock held. */

@@ -73,4 +73,8 @@ void grpc_call_finish(struct grpc_call *c, const struct error *err);
 void grpc_call_on_message(struct grpc_call *c,
 			  void (*fn)(struct grpc_call *c, const ProtobufCMessage *m, void *arg),
 			  void *arg); /* m NULL: half-closed */
+/* The same for a handler that is written as a blocking function: the next message, in the given
+ * arena. 1: one, 0: the client has half-closed, -1. While it waits the job has no place in its pool
+ * (job_wait_begin). Not with on_message, and from one thread at a time. */
+int grpc_call_read(struct grpc_call *c, struct arena *a, ProtobufCMessage **ret, struct error *err);
 void grpc_call_on_cancel(struct grpc_call *c, void (*fn)(void *arg), void *arg);

@@ -87,12 +87,34 @@ static void send_large(struct grpc_call *c, size_t n)
 	grpc_call_finish(c, NULL);
 }
 
+/* Echoes on its own thread, until the end. */
+static int read_all(struct grpc_call *c, struct error *err)
+{
+	int r;
+
+	do {
+		autoarena struct arena a = ARENA_INIT;
+		ProtobufCMessage *m;
+
+		r = grpc_call_read(c, &a, &m, err);
+		if (r > 0)
+			grpc_call_send(c, m);
+	} while (r > 0);
+	if (r == 0)
+		grpc_call_finish(c, NULL);
+	else
+		sem_post(&fixture.done);
+	return r;
+}
+
 static int do_watch(struct grpc_call *c, const ProtobufCMessage *m, struct error *err)
 {
 	const char *text = m ? ((const text_message *)m)->service : "none";
 
 	if (strcmp(text, "echo") == 0) {
 		grpc_call_on_message(c, on_message, grpc_call_ref(c));
+	} else if (strcmp(text, "read") == 0) {
+		return read_all(c, err);
 	} else if (strcmp(text, "slow") == 0) {
 		sem_wait(&fixture.done);
 		grpc_call_on_message(c, on_message, grpc_call_ref(c));

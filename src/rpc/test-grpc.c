@@ -133,6 +133,33 @@ static void test_receive_back_pressure(void **state)
 	client_free(c);
 }
 
+/* Handlers that read on their own threads, more than there are, and one that its client leaves. */
+static void test_blocking_reader(void **state)
+{
+	struct client *c = client_new();
+	struct request watch = { .path = "/test.Test/Watch" };
+	int32_t ids[48], left = client_open(c, &watch);
+
+	client_put(c, left, "read");
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		ids[i] = client_open(c, &watch);
+		client_put(c, ids[i], "read");
+		client_put(c, ids[i], "one");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		while (client_stream(c, ids[i])->n_messages < 1)
+			client_step(c, 1000);
+		client_put(c, ids[i], "two");
+		client_stream(c, ids[i])->end = true;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		client_expect(c, ids[i], "0", "");
+		assert_int_equal(client_stream(c, ids[i])->n_messages, 2);
+	}
+	client_free(c);
+	sem_wait(&fixture.done);
+}
+
 static void test_send_back_pressure(void **state)
 {
 	struct client *c = client_new();
@@ -283,6 +310,7 @@ int main(void)
 		TEST(test_big_message),
 		TEST(test_echo),
 		TEST(test_receive_back_pressure),
+		TEST(test_blocking_reader),
 		TEST(test_send_back_pressure),
 		TEST(test_deadline),
 		TEST(test_client_cancels),
