@@ -292,10 +292,10 @@ static int64_t deadline_from(int timeout_ms)
 	return timeout_ms < 0 ? -1 : time_monotonic() + timeout_ms * NSEC_PER_MSEC;
 }
 
-static int end_late(pid_t pid, int *ret_status, struct error *err)
+static int end_late(pid_t pid, bool group, int *ret_status, struct error *err)
 {
 	/* Not reaped yet, so the number is still this process's. */
-	kill(pid, SIGKILL);
+	kill(group ? -pid : pid, SIGKILL);
 	reap(pid, ret_status);
 	return error_set(err, ERROR_DEADLINE_EXCEEDED, "process %d did not end in time", (int)pid);
 }
@@ -318,7 +318,7 @@ int process_wait(pid_t pid, int pidfd, int timeout_ms, int *ret_status, struct e
 		if (r > 0)
 			break;
 		if (r == 0)
-			return end_late(pid, ret_status, err);
+			return end_late(pid, /* group= */ false, ret_status, err);
 		if (errno != EINTR)
 			return error_errno(err, errno, "wait for process %d", (int)pid);
 	}
@@ -471,11 +471,12 @@ int process_run(const struct process_spec *spec, const void *input, size_t input
 	}
 
 	int r = collect(&run, deadline);
+	bool group = spec->flags & PROCESS_NEW_PGRP;
 
 	if (r == -ETIMEDOUT)
-		return end_late(pid, ret_status, err);
+		return end_late(pid, group, ret_status, err);
 	if (r < 0) {
-		kill(pid, SIGKILL);
+		kill(group ? -pid : pid, SIGKILL);
 		reap(pid, NULL);
 		return error_errno(err, -r, "wait for process %d", (int)pid);
 	}

@@ -13,7 +13,7 @@
 enum {
 	PROCESS_NEW_SESSION = 1 << 0,	  /* setsid() */
 	PROCESS_DIE_WITH_PARENT = 1 << 1, /* PR_SET_PDEATHSIG SIGKILL (of the calling *thread*!) */
-	PROCESS_NEW_PGRP = 1 << 2,
+	PROCESS_NEW_PGRP = 1 << 2,	  /* process_run() kills all of it at its time-out */
 };
 
 struct process_fd {
