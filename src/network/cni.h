@@ -34,6 +34,7 @@ struct cni_config {
 	const char *root;	     /* the cache is <root>/cni; NULL: /var/lib/kistl */
 	const char *cache_dir;	     /* not NULL: in place of <root>/cni */
 	bool binaries_only;	     /* no built-in plugins */
+	const char *ip_pref;	     /* primary address: "ipv4" (NULL), "ipv6", "cni": the first */
 	int attach_timeout_ms;	     /* 0: 5 min */
 	int detach_timeout_ms;	     /* 0: 1 min, for all attempts together */
 	/* Both NULL: nothing is watched; the configuration is loaded by cni_new(), cni_reload() and
