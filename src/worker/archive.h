@@ -8,7 +8,7 @@
  */
 
 #include "oci/image.h"
-#include "worker/tar.h"
+#include "tar/tar.h"
 
 struct archive;
 

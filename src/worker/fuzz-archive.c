@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "oci/digest.h"
 #include "worker/archive.h"
-#include "worker/testing-tar.h"
+#include "tar/testing-tar.h"
 
 #include <assert.h>
 #include <string.h>

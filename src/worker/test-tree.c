@@ -4,10 +4,10 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/strv.h"
-#include "worker/apply.h"
+#include "tar/apply.h"
 #include "worker/gzip.h"
-#include "worker/pack.h"
-#include "worker/tar-write.h"
+#include "tar/pack.h"
+#include "tar/tar-write.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "oci/digest.h"
 #include "oci/worker-proto.h"
-#include "worker/apply.h"
+#include "tar/apply.h"
 #include "worker/meter.h"
 #include "worker/stream.h"
 #include "worker/verbs.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/tar.h"
+#include "tar/tar.h"
 
 #include "base/mem.h"
-#include "worker/testing-tar.h"
+#include "tar/testing-tar.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

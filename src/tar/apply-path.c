@@ -7,7 +7,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/apply-internal.h"
+#include "tar/apply-internal.h"
 
 #include <assert.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The first byte chooses the size of the steps in which the rest is fed. */
 #include "base/mem.h"
-#include "worker/tar.h"
-#include "worker/testing-tar.h"
+#include "tar/tar.h"
+#include "tar/testing-tar.h"
 
 #include <assert.h>
 #include <string.h>

@@ -5,11 +5,11 @@
  * change nothing are left out: an ordinary file of root costs open, write, utimens and close.
  */
 
-#include "worker/apply.h"
+#include "tar/apply.h"
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/apply-internal.h"
+#include "tar/apply-internal.h"
 
 #include <assert.h>
 #include <fcntl.h>

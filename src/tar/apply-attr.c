@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
-#include "worker/apply-internal.h"
+#include "tar/apply-internal.h"
 
 #include <assert.h>
 #include <fcntl.h>

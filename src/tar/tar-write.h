@@ -6,7 +6,7 @@
  */
 
 #include "base/buf.h"
-#include "worker/tar.h"
+#include "tar/tar.h"
 
 #define TAR_UNIT 512
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/tar-pax.h"
+#include "tar/tar-pax.h"
 
 #include "base/hex.h"
 #include "base/mem.h"

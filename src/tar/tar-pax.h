@@ -3,7 +3,7 @@
 /* What the extended headers of one entry say (pax records, GNU.sparse.*). Part of the tar reader.
  */
 
-#include "worker/tar.h"
+#include "tar/tar.h"
 
 struct tar_segment {
 	int64_t offset;

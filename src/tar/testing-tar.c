@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/testing-tar.h"
+#include "tar/testing-tar.h"
 
 #include <stdio.h>
 #include <string.h>

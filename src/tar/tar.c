@@ -5,11 +5,11 @@
  * bytes run through the list of its segments; an ordinary file has one.
  */
 
-#include "worker/tar.h"
+#include "tar/tar.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "worker/tar-pax.h"
+#include "tar/tar-pax.h"
 
 #include <assert.h>
 #include <string.h>

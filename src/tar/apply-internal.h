@@ -4,7 +4,7 @@
  * times, attributes), apply-whiteout.c, apply-link.c (hard links). */
 
 #include "base/map.h"
-#include "worker/apply.h"
+#include "tar/apply.h"
 
 #include <sys/stat.h>
 

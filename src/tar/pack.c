@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/pack.h"
+#include "tar/pack.h"
 
 #include "base/mem.h"
 #include "base/strv.h"
-#include "worker/tar-write.h"
+#include "tar/tar-write.h"
 
 #include <dirent.h>
 #include <fcntl.h>

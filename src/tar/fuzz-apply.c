@@ -5,8 +5,8 @@
  */
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/apply.h"
-#include "worker/testing-tar.h"
+#include "tar/apply.h"
+#include "tar/testing-tar.h"
 
 #include <assert.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/tar-write.h"
+#include "tar/tar-write.h"
 
 #include "base/mem.h"
 

@@ -12,7 +12,7 @@
  */
 
 #include "base/strv.h"
-#include "worker/tar.h"
+#include "tar/tar.h"
 
 enum apply_whiteouts {
 	/* Into an empty directory: whiteouts become overlayfs' own. */

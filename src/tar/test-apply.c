@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rules entry by entry; test_unpack.py compares whole trees with GNU tar, umoci and overlayfs.
  */
-#include "worker/apply.h"
+#include "tar/apply.h"
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "worker/apply-internal.h"
-#include "worker/testing-tar.h"
+#include "tar/apply-internal.h"
+#include "tar/testing-tar.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
