@@ -2,8 +2,8 @@
 /* Image archives in memory. The first byte: whether a platform is wanted. */
 #include "base/mem.h"
 #include "oci/digest.h"
-#include "worker/archive.h"
 #include "tar/testing-tar.h"
+#include "worker/archive.h"
 
 #include <assert.h>
 #include <string.h>

@@ -5,9 +5,9 @@
 #include "base/mem.h"
 #include "base/strv.h"
 #include "tar/apply.h"
-#include "worker/gzip.h"
 #include "tar/pack.h"
 #include "tar/tar-write.h"
+#include "worker/gzip.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
