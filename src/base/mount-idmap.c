@@ -2,8 +2,8 @@
 /*
  * Overlay makes private copies of the mounts that its layers are given by, with their mapping. It
  * took detached mounts for that only from Linux 6.15 on, so the layers are attached for the moment,
- * in a tmpfs. Upper and work directory have to be in one mount: that of the directory that holds
- * both.
+ * in a tmpfs. The upper layer stays as it is: overlay works in it as who mounts it, whom the
+ * mapping has no id for.
  */
 
 #include "base/mount.h"
@@ -21,7 +21,6 @@ struct layers {
 	const char *scratch;
 	const char *userns;
 	unsigned n;
-	char *upper_parent, *upper_place;
 };
 
 static const char *idmap_of(const struct mount *m)
@@ -76,39 +75,13 @@ static int map_lower(struct layers *l, char **option, struct error *err)
 	return 0;
 }
 
-static int map_upper(struct layers *l, const char *key, char **option, struct error *err)
-{
-	const char *path = *option + strlen(key);
-	autofree char *parent = xstrndup(path, (size_t)(path_base(path) - path));
-
-	if (!l->upper_place) {
-		l->upper_place = place(l, parent, err);
-		l->upper_parent = TAKE_PTR(parent);
-	} else if (!str_equal(parent, l->upper_parent)) {
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-				 "'%s' is in another directory than the upper layer", path);
-	}
-	if (!l->upper_place)
-		return -1;
-	char *mapped = xasprintf("%s%s/%s", key, l->upper_place, path_base(path));
-	free(*option);
-	*option = mapped;
-	return 0;
-}
-
 static int map_mount(struct layers *l, struct mount *m, struct error *err)
 {
-	static const char *const keys[] = { "upperdir=", "workdir=" };
-
 	for (size_t i = 0; i < m->options.n; i++) {
 		char **option = &m->options.v[i];
 
 		if (str_has_prefix(*option, "lowerdir=") && map_lower(l, option, err) < 0)
 			return -1;
-		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
-			if (str_has_prefix(*option, keys[k]) &&
-			    map_upper(l, keys[k], option, err) < 0)
-				return -1;
 	}
 	return 0;
 }
@@ -131,8 +104,6 @@ int mounts_idmap_layers(struct mounts *m, const char *scratch, struct error *err
 			return error_errno(err, errno, "mount a tmpfs on '%s'", scratch);
 		mounted = true;
 		int r = map_mount(&l, &m->v[i], err);
-		free(l.upper_parent);
-		free(l.upper_place);
 		n = l.n;
 		if (r < 0) {
 			mount_detach_all(scratch, MNT_DETACH, NULL);

@@ -37,10 +37,11 @@ void mounts_copy(struct mounts *dst, const struct mounts *src);
 
 /* A detached mount of one entry (nothing appears in any mount table): an O_PATH descriptor. */
 int mount_open_detached(const struct mount *m, struct error *err);
-/* Overlay cannot be ID-mapped, its layers can: those of every overlay mount with the option are
- * mounted, mapped, below `scratch` (made if missing; a tmpfs is mounted on it), and the mount's
+/* Overlay cannot be ID-mapped, its lower layers can: those of every overlay mount with the option
+ * are mounted, mapped, below `scratch` (made if missing; a tmpfs is mounted on it), and the mount's
  * options changed to name them. Once the list is attached, mount_detach_all(scratch, MNT_DETACH).
- * Undone on failure. */
+ * The upper layer keeps ids as they are: its root is to be given to the mapped root user. Undone on
+ * failure. */
 int mounts_idmap_layers(struct mounts *m, const char *scratch, struct error *err);
 /* Mounts all, in order, on target; undoes what it did when one fails. */
 int mounts_attach(const struct mounts *m, const char *target, struct error *err);

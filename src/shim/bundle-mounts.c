@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #define LIST_MAX ((size_t)4 << 20)
+#define BENEATH "X-kistl.beneath="
 
 /* A bind of a file needs a file. */
 static int make_target(const struct mount *m, const char *path, struct error *err)
@@ -33,6 +34,27 @@ static int make_target(const struct mount *m, const char *path, struct error *er
 	return r < 0 ? error_errno(err, -r, "make mount point '%s'", path) : 0;
 }
 
+/* A descriptor of what the mount is of, to which its source is set; -1: as it is. */
+static int enter_source(struct mount *m, struct error *err)
+{
+	for (size_t i = 0; i < m->options.n; i++) {
+		if (!str_has_prefix(m->options.v[i], BENEATH))
+			continue;
+		const char *path = m->options.v[i] + strlen(BENEATH);
+		autoclose int root = open(m->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int fd = root < 0 ? -errno : fs_open_in_root(root, path, O_PATH | O_DIRECTORY, 0);
+
+		if (fd < 0) {
+			error_errno(err, -fd, "open '%s' in '%s'", path, m->source);
+			return -2;
+		}
+		free(m->source);
+		m->source = xasprintf("/proc/self/fd/%d", fd);
+		return fd;
+	}
+	return -1;
+}
+
 static int attach_one(const struct json *j, const char *dir, struct error *err)
 {
 	automounts struct mounts one = MOUNTS_INIT;
@@ -46,6 +68,9 @@ static int attach_one(const struct json *j, const char *dir, struct error *err)
 	if (json_get_strv(j, "options", &m->options, err) < 0)
 		return -1;
 	autofree char *path = path_join(dir, name, NULL);
+	autoclose int source = enter_source(m, err);
+	if (source == -2)
+		return -1;
 	return make_target(m, path, err) < 0 ? -1 : mounts_attach(&one, path, err);
 }
 

@@ -6,6 +6,8 @@
  * host or have to be made first, as a pod's /dev/shm, image volumes, ID-mapped volumes. The daemon
  * lists them in <bundle>/mounts.json, as an array of {"type", "source", "target", "options"}, where
  * target is a plain name; they are mounted at <bundle>/mounts/<target> in the shim's own namespace.
+ * A bind with the option "X-kistl.beneath=PATH" has as its source the directory that PATH is in the
+ * given source, resolved as if that were the root directory.
  */
 
 #include "base/error.h"

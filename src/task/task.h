@@ -83,6 +83,9 @@ int task_prepare_pod(struct tasks *m, const char *ns, const char *id, const char
 int task_prepare_in(struct task *pod, const char *id, struct task **ret, struct error *err);
 /* False once its shim is known to be dead. */
 bool task_is_alive(struct task *t);
+/* Option of a bind in these lists: the source is this path in the given source, resolved as if that
+ * were the root directory. */
+#define TASK_MOUNT_BENEATH "X-kistl.beneath="
 /* Where a mount of `target` in the lists of mounts is found; malloc'ed. */
 char *task_mount_path(const struct task *t, const char *target);
 
