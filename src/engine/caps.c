@@ -132,6 +132,8 @@ int caps_resolve(const struct container_config *c, struct strv *ret, struct erro
 		set = every & ~drop;
 	else if (drop_all)
 		set = add;
+	else if (spec_in_pod(c))
+		set = (set | add) & ~drop;
 	else
 		set = (set & ~drop) | add;
 	for (int i = 0; i < (int)ARRAY_SIZE(cap_names); i++) {
@@ -152,4 +154,35 @@ struct json *caps_document(const struct strv *caps, bool root_user)
 		json_set(j, "permitted", json_new_strv(caps));
 	}
 	return j;
+}
+
+static void add_to_set(struct json *document, const char *name, const struct strv *caps)
+{
+	autostrv struct strv all = STRV_INIT;
+
+	json_get_strv(document, name, &all, NULL);
+	for (size_t i = 0; i < caps->n; i++)
+		if (!strv_contains(&all, caps->v[i]))
+			strv_push(&all, caps->v[i]);
+	json_set(document, name, json_new_strv(&all));
+}
+
+int caps_add_ambient(const struct container_config *c, struct json *document, struct error *err)
+{
+	static const char *const sets[] = { "bounding", "permitted", "effective", "inheritable",
+					    "ambient" };
+	autostrv struct strv caps = STRV_INIT;
+	uint64_t mask;
+	bool all;
+
+	if (c->cap_ambient.n == 0)
+		return 0;
+	if (list_to_mask(&c->cap_ambient, "add_ambient_capabilities", true, &mask, &all, err) < 0)
+		return -1;
+	for (int i = 0; i < (int)ARRAY_SIZE(cap_names); i++)
+		if ((all || mask & 1ULL << i) && cap_available(i))
+			strv_push(&caps, cap_names[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
+		add_to_set(document, sets[i], &caps);
+	return 0;
 }

@@ -11,7 +11,7 @@
 #include "base/strv.h"
 #include "oci/image.h"
 
-enum ns_mode { NS_PRIVATE, NS_HOST, NS_CONTAINER, NS_NONE, NS_SHAREABLE };
+enum ns_mode { NS_PRIVATE, NS_HOST, NS_CONTAINER, NS_NONE, NS_SHAREABLE, NS_POD };
 
 struct id_mapping {
 	int64_t container_id, host_id, length;

@@ -48,6 +48,13 @@ static void add_base_mounts(const struct spec_inputs *in, struct json *list)
 
 		if (user_mounts_at(in, base_mounts[i].target))
 			continue;
+		/* The host's network shows in sysfs, which only its owner may mount. */
+		if (in->userns_path && str_empty(in->netns_path) &&
+		    str_equal(base_mounts[i].target, "/sys")) {
+			strv_split(&options, "rbind,rslave,rro,nosuid,noexec,nodev", ",");
+			add_mount(list, "/sys", "bind", "/sys", &options);
+			continue;
+		}
 		strv_split(&options, base_mounts[i].options, ",");
 		for (size_t k = 0; k < options.n; k++) {
 			if (is_sys && in->config->privileged && str_equal(options.v[k], "ro"))

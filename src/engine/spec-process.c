@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/parse.h"
 #include "engine/spec-internal.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -43,6 +45,19 @@ static uint64_t limit_allowed(int resource, uint64_t wanted)
 	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) == 1 || getrlimit(resource, &own) < 0)
 		return wanted;
 	return own.rlim_max == RLIM_INFINITY ? wanted : MIN(wanted, (uint64_t)own.rlim_max);
+}
+
+int64_t spec_oom_score(int64_t wanted)
+{
+	autobuf struct buf text = BUF_INIT(64);
+	int64_t own = 0;
+
+	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) == 1 ||
+	    fs_read(AT_FDCWD, "/proc/self/oom_score_adj", &text) < 0)
+		return wanted;
+	text.data[strcspn(text.data, "\n")] = '\0';
+	/* Shims have one more than the daemon. */
+	return parse_int64(text.data, &own) < 0 ? wanted : MAX(wanted, MIN(own + 1, (int64_t)1000));
 }
 
 static int process_rlimits(const struct container_config *c, struct json *process,
@@ -124,6 +139,13 @@ static bool no_new_privileges(const struct container_config *c)
 	return value && (value[0] == '\0' || (parse_bool(value, &on) == 0 && on));
 }
 
+static enum groups_policy groups_policy(const struct container_config *c)
+{
+	return str_equal(c->groups_policy, "merge")    ? GROUPS_MERGE
+	       : str_equal(c->groups_policy, "strict") ? GROUPS_STRICT
+						       : GROUPS_DOCKER;
+}
+
 int spec_process(const struct spec_inputs *in, const struct strv *caps, struct json *spec,
 		 struct error *err)
 {
@@ -134,8 +156,8 @@ int spec_process(const struct spec_inputs *in, const struct strv *caps, struct j
 	struct json *process = json_new_object();
 
 	json_set(spec, "process", process);
-	if (user_resolve(in->rootfs_fd, c->user, (const char *const *)c->group_add.v,
-			 c->group_add.n, &user, err) < 0)
+	if (user_resolve_by(in->rootfs_fd, c->user, (const char *const *)c->group_add.v,
+			    c->group_add.n, groups_policy(c), &user, err) < 0)
 		return -1;
 	process_env(c, &user, &env);
 	if (c->init) {
@@ -149,8 +171,12 @@ int spec_process(const struct spec_inputs *in, const struct strv *caps, struct j
 	json_set(process, "args", json_new_strv(&args));
 	json_set(process, "env", json_new_strv(&env));
 	json_set_string(process, "cwd", str_empty(c->cwd) ? "/" : c->cwd);
-	json_set(process, "capabilities", caps_document(caps, user.uid == 0));
-	json_set_int(process, "oomScoreAdj", c->oom_score_adj);
+	struct json *sets = caps_document(caps, user.uid == 0);
+	json_set(process, "capabilities", sets);
+	if (caps_add_ambient(c, sets, err) < 0)
+		return -1;
+	json_set_int(process, "oomScoreAdj",
+		     spec_in_pod(c) ? spec_oom_score(c->oom_score_adj) : c->oom_score_adj);
 	if (no_new_privileges(c))
 		json_set_bool(process, "noNewPrivileges", true);
 	return process_rlimits(c, process, err);
@@ -197,7 +223,10 @@ int spec_build_exec(const struct spec_inputs *in, const struct json *spec,
 	else if (caps_resolve(in->config, &caps, err) < 0)
 		return -1;
 	int64_t uid = json_get_int(json_get(process, "user"), "uid", 0);
-	json_set(process, "capabilities", caps_document(&caps, uid == 0));
+	struct json *sets = caps_document(&caps, uid == 0);
+	json_set(process, "capabilities", sets);
+	if (caps_add_ambient(in->config, sets, err) < 0)
+		return -1;
 	if (exec->tty && !strv_env_get(&env, "TERM"))
 		strv_push(&env, "TERM=xterm");
 	apply_env(&env, &exec->env);

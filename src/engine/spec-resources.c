@@ -20,7 +20,7 @@ static bool swap_accounting(bool cgroup_v2)
 	return cgroup_v2 || access("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", F_OK) == 0;
 }
 
-static void memory_resources(const struct resources *r, bool cgroup_v2, struct json *out)
+static void memory_resources(const struct resources *r, bool cgroup_v2, bool pod, struct json *out)
 {
 	struct json *m = json_new_object();
 
@@ -31,8 +31,8 @@ static void memory_resources(const struct resources *r, bool cgroup_v2, struct j
 	if (swap_accounting(cgroup_v2)) {
 		if (r->memory_swap != 0)
 			json_set_int(m, "swap", r->memory_swap);
-		else if (r->memory > 0) /* Docker's default: as much swap again */
-			json_set_int(m, "swap", r->memory * 2);
+		else if (r->memory > 0) /* Docker's default: as much swap again; CRI's: none */
+			json_set_int(m, "swap", pod ? r->memory : r->memory * 2);
 	}
 	if (!cgroup_v2 && r->memory_swappiness > 0)
 		json_set_int(m, "swappiness", r->memory_swappiness);
@@ -135,11 +135,39 @@ int spec_check_rates(const struct resources *r, struct error *err)
 	return 0;
 }
 
+static bool has_hugetlb(bool cgroup_v2)
+{
+	autobuf struct buf controllers = BUF_INIT(4096);
+
+	if (!cgroup_v2)
+		return access("/sys/fs/cgroup/hugetlb", F_OK) == 0;
+	return fs_read(AT_FDCWD, "/sys/fs/cgroup/cgroup.controllers", &controllers) == 0 &&
+	       strstr(controllers.data, "hugetlb");
+}
+
+/* kubelets send every size there is, also where the controller is not. */
+static void hugepage_resources(const struct resources *r, bool cgroup_v2, struct json *out)
+{
+	struct json *list;
+
+	if (r->hugepages.n == 0 || !has_hugetlb(cgroup_v2))
+		return;
+	list = json_new_array();
+	for (size_t i = 0; i < r->hugepages.n; i++) {
+		struct json *j = json_new_object();
+
+		json_set_string(j, "pageSize", r->hugepages.v[i].page_size);
+		json_set_uint(j, "limit", r->hugepages.v[i].limit);
+		json_add(list, j);
+	}
+	json_set(out, "hugepageLimits", list);
+}
+
 void spec_resources(const struct spec_inputs *in, struct json *out)
 {
 	const struct resources *r = &in->config->resources;
 
-	memory_resources(r, in->cgroup_v2, out);
+	memory_resources(r, in->cgroup_v2, spec_in_pod(in->config), out);
 	cpu_resources(r, out);
 	if (r->pids_limit != 0) {
 		struct json *p = json_new_object();
@@ -147,6 +175,9 @@ void spec_resources(const struct spec_inputs *in, struct json *out)
 		json_set_int(p, "limit", MAX(r->pids_limit, -1));
 		json_set(out, "pids", p);
 	}
+	hugepage_resources(r, in->cgroup_v2, out);
+	if (r->unified.n > 0 && in->cgroup_v2)
+		json_set(out, "unified", json_new_kvs(&r->unified));
 	blkio_resources(r, out);
 }
 

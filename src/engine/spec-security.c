@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "engine/spec-internal.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #define PROFILE_MAX (4 << 20)
@@ -56,12 +57,29 @@ struct json *spec_readonly_paths(void)
 	return paths(&STRV_INIT, readonly_paths, ARRAY_SIZE(readonly_paths));
 }
 
+static int seccomp_file(const char *path, const struct strv *caps, struct json *linux_,
+			struct error *err)
+{
+	struct json *result = NULL;
+	autojson struct json *profile = json_load_at(AT_FDCWD, path, PROFILE_MAX, err);
+
+	if (!profile || seccomp_from_profile(profile, caps, &result, err) < 0)
+		return error_wrap(err, "seccomp profile '%s'", path);
+	json_set(linux_, "seccomp", result);
+	return 0;
+}
+
 static int seccomp(const struct container_config *c, const struct strv *caps, struct json *linux_,
 		   struct error *err)
 {
 	const char *option = security_option(c, "seccomp");
+	const char *file = security_option(c, "seccomp-file");
 	struct json *result = NULL;
 
+	if (file && c->privileged)
+		return 0;
+	if (file)
+		return seccomp_file(file, caps, linux_, err);
 	if (option ? str_equal(option, "unconfined") : c->privileged)
 		return 0;
 	if (!option || option[0] == '\0' || str_equal(option, "builtin")) {

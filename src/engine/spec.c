@@ -16,6 +16,8 @@ enum ns_mode spec_ns_mode(const char *mode)
 		return NS_NONE;
 	if (str_equal(mode, "shareable"))
 		return NS_SHAREABLE;
+	if (str_equal(mode, "pod"))
+		return NS_POD;
 	if (str_has_prefix(mode, "container:"))
 		return NS_CONTAINER;
 	return NS_PRIVATE;
@@ -52,9 +54,26 @@ static struct json *namespaces(const struct spec_inputs *in)
 	add_namespace(list, "network", in->netns_path);
 	add_namespace(list, "uts", by_mode(c->uts_mode, in->utsns_path));
 	add_namespace(list, "ipc", by_mode(c->ipc_mode, in->ipcns_path));
+	if (in->userns_path)
+		add_namespace(list, "user", in->userns_path);
 	/* Docker's default: private with v2, the host's with v1. */
 	if (own_cgroupns && (in->cgroup_v2 || str_equal(c->cgroupns_mode, "private")))
 		add_namespace(list, "cgroup", NULL);
+	return list;
+}
+
+struct json *spec_id_mappings(const struct id_mappings *m)
+{
+	struct json *list = json_new_array();
+
+	for (size_t i = 0; i < m->n; i++) {
+		struct json *j = json_new_object();
+
+		json_set_int(j, "containerID", m->v[i].container_id);
+		json_set_int(j, "hostID", m->v[i].host_id);
+		json_set_int(j, "size", m->v[i].length);
+		json_add(list, j);
+	}
 	return list;
 }
 
@@ -65,7 +84,9 @@ static struct json *sysctls(const struct spec_inputs *in)
 	bool own_uts = spec_ns_mode(c->uts_mode) == NS_PRIVATE;
 	autokvs struct kvs k = KVS_INIT;
 
-	if (own_network && !str_has_prefix(c->network_mode, "container:")) {
+	/* A pod's are set once, in its sandbox. */
+	if (own_network && spec_ns_mode(c->network_mode) != NS_POD &&
+	    !str_has_prefix(c->network_mode, "container:")) {
 		/* Every user may ping and bind low ports, as in Docker since 20.10. */
 		kvs_set(&k, "net.ipv4.ip_unprivileged_port_start", "0");
 		kvs_set(&k, "net.ipv4.ping_group_range", "0 2147483647");
@@ -86,6 +107,10 @@ static int build_linux(const struct spec_inputs *in, const struct strv *caps, st
 	json_set(linux_, "resources", resources);
 	json_set(linux_, "namespaces", namespaces(in));
 	json_set(linux_, "sysctl", sysctls(in));
+	if (in->userns_path) {
+		json_set(linux_, "uidMappings", spec_id_mappings(in->uid_mappings));
+		json_set(linux_, "gidMappings", spec_id_mappings(in->gid_mappings));
+	}
 	if (!str_empty(in->cgroups_path))
 		json_set_string(linux_, "cgroupsPath", in->cgroups_path);
 	if (spec_check_rates(&in->config->resources, err) < 0)

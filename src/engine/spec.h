@@ -18,6 +18,8 @@ struct spec_inputs {
 	const char *cgroups_path; /* "/kistl/<id>" */
 	const char *netns_path;	  /* NULL: new one by the runtime; "" host */
 	const char *pidns_path, *ipcns_path, *utsns_path; /* for container:ID modes; NULL by mode */
+	const char *userns_path;			  /* NULL: the host's */
+	const struct id_mappings *uid_mappings, *gid_mappings;	   /* with userns_path */
 	const char *hosts_path, *resolv_conf_path, *hostname_path; /* bind-mounted when not NULL */
 	const char *shm_path;  /* shared shm of another container, or NULL: tmpfs */
 	const char *init_path; /* host path of the init program, when config->init */

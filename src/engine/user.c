@@ -205,8 +205,9 @@ static int user_part(const char *name, const char *passwd, struct user_ids *ret,
 	return 0;
 }
 
-int user_resolve_text(const char *spec, const char *passwd, const char *group,
-		      const char *const *add, size_t n_add, struct user_ids *ret, struct error *err)
+int user_resolve_text_by(const char *spec, const char *passwd, const char *group,
+			 const char *const *add, size_t n_add, enum groups_policy policy,
+			 struct user_ids *ret, struct error *err)
 {
 	const char *colon = spec ? strchr(spec, ':') : NULL;
 	autofree char *name =
@@ -217,18 +218,15 @@ int user_resolve_text(const char *spec, const char *passwd, const char *group,
 
 	if (user_part(name, passwd, &u, &entry, &known, err) < 0)
 		return -1;
-	if (colon && colon[1] != '\0') {
-		if (group_resolve(colon + 1, group, &u.gid, err) < 0) {
-			user_ids_done(&u);
-			return -1;
-		}
-		group_add(&u, u.gid);
-	} else {
-		/* The main group belongs to the supplementary ones (CVE-2023-25173). */
-		group_add(&u, u.gid);
-		if (known)
-			groups_of_user(group, entry.name, &u);
+	bool given = colon && colon[1] != '\0';
+	if (given && group_resolve(colon + 1, group, &u.gid, err) < 0) {
+		user_ids_done(&u);
+		return -1;
 	}
+	/* The main group belongs to the supplementary ones (CVE-2023-25173). */
+	group_add(&u, u.gid);
+	if (known && (policy == GROUPS_MERGE || (policy == GROUPS_DOCKER && !given)))
+		groups_of_user(group, entry.name, &u);
 	for (size_t i = 0; i < n_add; i++) {
 		uint32_t gid;
 
@@ -240,6 +238,12 @@ int user_resolve_text(const char *spec, const char *passwd, const char *group,
 	}
 	*ret = u;
 	return 0;
+}
+
+int user_resolve_text(const char *spec, const char *passwd, const char *group,
+		      const char *const *add, size_t n_add, struct user_ids *ret, struct error *err)
+{
+	return user_resolve_text_by(spec, passwd, group, add, n_add, GROUPS_DOCKER, ret, err);
 }
 
 /* The file's text, or NULL when there is none or it is not a plain file. */
@@ -254,11 +258,17 @@ static char *read_in_root(int rootfs_fd, const char *path)
 	return buf_steal(&b, NULL);
 }
 
-int user_resolve(int rootfs_fd, const char *spec, const char *const *add, size_t n_add,
-		 struct user_ids *ret, struct error *err)
+int user_resolve_by(int rootfs_fd, const char *spec, const char *const *add, size_t n_add,
+		    enum groups_policy policy, struct user_ids *ret, struct error *err)
 {
 	autofree char *passwd = read_in_root(rootfs_fd, "etc/passwd");
 	autofree char *group = read_in_root(rootfs_fd, "etc/group");
 
-	return user_resolve_text(spec, passwd, group, add, n_add, ret, err);
+	return user_resolve_text_by(spec, passwd, group, add, n_add, policy, ret, err);
+}
+
+int user_resolve(int rootfs_fd, const char *spec, const char *const *add, size_t n_add,
+		 struct user_ids *ret, struct error *err)
+{
+	return user_resolve_by(rootfs_fd, spec, add, n_add, GROUPS_DOCKER, ret, err);
 }

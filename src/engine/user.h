@@ -25,3 +25,16 @@ int user_resolve_text(const char *spec, const char *passwd, const char *group,
 		      struct error *err);
 int user_resolve(int rootfs_fd, const char *spec, const char *const *group_add, size_t n_group_add,
 		 struct user_ids *ret, struct error *err);
+
+enum groups_policy {
+	GROUPS_DOCKER, /* the user's by /etc/group, unless the spec names a group */
+	GROUPS_MERGE,  /* the user's by /etc/group in any case */
+	GROUPS_STRICT, /* none of /etc/group */
+};
+/* The main group belongs to the supplementary ones in any case. */
+int user_resolve_text_by(const char *spec, const char *passwd, const char *group,
+			 const char *const *group_add, size_t n_group_add,
+			 enum groups_policy policy, struct user_ids *ret, struct error *err);
+int user_resolve_by(int rootfs_fd, const char *spec, const char *const *group_add,
+		    size_t n_group_add, enum groups_policy policy, struct user_ids *ret,
+		    struct error *err);
