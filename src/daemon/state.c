@@ -162,8 +162,18 @@ int state_open(struct state *s, const char *root, const char *path, const char *
 	return 0;
 }
 
+/* Namespaces of pods are pinned there (engine/sandbox-ns.c): they outlive the daemon. */
+static bool holds_pods(const struct state *s)
+{
+	autofree char *pods = path_join(s->path, "pods", NULL);
+
+	return umount2(pods, UMOUNT_NOFOLLOW) < 0 && errno == EBUSY;
+}
+
 void state_close(struct state *s)
 {
+	if (s->mounted && holds_pods(s))
+		s->mounted = false;
 	if (s->mounted && umount2(s->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		log_warn("cannot unmount '%s': %s", s->path, strerror(errno));
 	if (s->lock >= 0)

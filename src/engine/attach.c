@@ -89,6 +89,12 @@ char *stdio_uri(const struct container *c, const char *driver, bool open_stdin, 
 		buf_printf(&b, "kistl-log://?driver=none&stdin=%s", in);
 		return buf_steal(&b, NULL);
 	}
+	if (str_equal(driver, "cri")) {
+		buf_puts(&b, "kistl-log://");
+		append_escaped(&b, c->config.log_path);
+		buf_printf(&b, "?driver=cri&stdin=%s", in);
+		return buf_steal(&b, NULL);
+	}
 	autofree char *path = xasprintf("%s/%s-json.log", c->dir, c->id);
 	buf_puts(&b, "kistl-log://");
 	append_escaped(&b, path);

@@ -14,6 +14,7 @@
 #include "engine/internal.h"
 #include "engine/names.h"
 #include "engine/restart.h"
+#include "engine/sandbox-internal.h"
 #include "store/snapshots.h"
 
 #include <fcntl.h>
@@ -34,6 +35,7 @@ static int reserve(struct container *c, const char *name, struct error *err)
 	if (!other) {
 		map_set(&e->names, key, c);
 		str_replace(&c->name, name);
+		container_config_changed(c);
 	}
 	pthread_mutex_unlock(&e->lock);
 	if (!other)
@@ -153,10 +155,12 @@ static void undo_disk(struct container *c)
 {
 	const struct store_ctx ctx = container_store(c);
 
+	pod_remove_volumes(c);
 	snapshot_remove(&ctx, c->snapshotter, c->id, NULL);
 	container_record_delete(&ctx, c->id, NULL);
 	volumes_remove_anonymous(c);
 	fs_remove_tree(AT_FDCWD, c->dir);
+	fs_remove_tree(AT_FDCWD, c->run_dir);
 }
 
 static void publish(struct container *c)
@@ -199,7 +203,11 @@ int engine_create(struct engine *e, const char *ns, const char *name,
 {
 	char id[65];
 
-	if (check_config(e, config, err) < 0 || volumes_prepare_create(e, ns, config, err) < 0)
+	bool pod = !str_empty(config->sandbox_id);
+
+	if (pod ? pod_prepare_create(e, ns, config, err) < 0
+		: (check_config(e, config, err) < 0 ||
+		   volumes_prepare_create(e, ns, config, err) < 0))
 		return -1;
 	/* Who wants it removed at its end has come to run it. */
 	if (config->auto_remove)
@@ -215,7 +223,7 @@ int engine_create(struct engine *e, const char *ns, const char *name,
 		give_back(c, config);
 		return -1;
 	}
-	if (make_on_disk(c, err) < 0) {
+	if (make_on_disk(c, err) < 0 || (pod && pod_check_create(c, err) < 0)) {
 		undo_disk(c);
 		give_name_back(c);
 		give_back(c, config);
@@ -253,6 +261,7 @@ int engine_rename(struct engine *e, const char *ns, const char *id, const char *
 		give_name_back(c);
 		pthread_mutex_lock(&e->lock);
 		str_replace(&c->name, old);
+		container_config_changed(c);
 		pthread_mutex_unlock(&e->lock);
 		return -1;
 	}

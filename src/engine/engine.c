@@ -8,12 +8,19 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "engine/internal.h"
+#include "engine/sandbox-internal.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/vfs.h>
+
+/* malloc'ed: a program in the same directory. */
+static char *beside(const char *path, const char *name)
+{
+	return xasprintf("%.*s%s", (int)(path_base(path) - path), path, name);
+}
 
 static void config_copy(struct engine *e, const struct engine_config *config)
 {
@@ -25,6 +32,7 @@ static void config_copy(struct engine *e, const struct engine_config *config)
 	c->state = xstrdup(config->state);
 	c->shim = xstrdup(config->shim);
 	c->init = xstrdup(config->init);
+	c->pause = config->pause ? xstrdup(config->pause) : beside(config->shim, "kistl-pause");
 	c->address = xstrdup(config->address);
 	c->default_runtime = xstrdup(config->default_runtime);
 	c->log_driver = xstrdup(str_empty(config->log_driver) ? "json-file" : config->log_driver);
@@ -33,6 +41,7 @@ static void config_copy(struct engine *e, const struct engine_config *config)
 	for (size_t i = 0; i < config->n_runtimes; i++) {
 		runtimes[i].name = xstrdup(config->runtimes[i].name);
 		runtimes[i].path = xstrdup(config->runtimes[i].path);
+		runtimes[i].pod_network = config->runtimes[i].pod_network;
 	}
 	c->runtimes = runtimes;
 }
@@ -48,6 +57,7 @@ static void config_done(struct engine_config *c)
 	free((char *)c->state);
 	free((char *)c->shim);
 	free((char *)c->init);
+	free((char *)c->pause);
 	free((char *)c->address);
 	free((char *)c->default_runtime);
 	free((char *)c->log_driver);
@@ -136,6 +146,8 @@ void engine_free(struct engine *e)
 	map_done(&e->names);
 	map_done(&e->execs);
 	map_done(&e->volumes_busy);
+	sandboxes_free(e);
+	free(e->features);
 	tasks_free(e->tasks);
 	waits_free(e);
 	event_hub_free(e->events);
@@ -245,6 +257,7 @@ void container_unref(struct container *c)
 		return;
 	assert(list_is_empty(&c->execs) && list_is_empty(&c->attaches) && !c->timer);
 	task_unref(c->task);
+	container_config_changed(c);
 	free(c->ns);
 	free(c->dir);
 	free(c->run_dir);
@@ -407,6 +420,8 @@ void container_emit(struct container *c, const char *action, const char *key, co
 	pthread_mutex_unlock(&c->e->lock);
 	if (key)
 		kvs_set(&event.attributes, key, value);
+	if (container_in_pod(c))
+		kvs_set(&event.attributes, "sandboxID", c->config.sandbox_id);
 	engine_emit(c->e, &event);
 	kvs_done(&event.attributes);
 }

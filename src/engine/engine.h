@@ -21,8 +21,21 @@
 struct engine;
 
 struct runtime_entry {
-	char *name; /* "crun" */
-	char *path; /* binary, or a shim name "io.containerd..." later */
+	char *name;			       /* "crun" */
+	char *path;			       /* binary, or a shim name "io.containerd..." later */
+	const struct pod_network *pod_network; /* NULL: engine_config's */
+};
+
+/* How pods are connected (network/cni.h): functions, so that tests need no network. */
+struct cni;
+struct cni_request;
+struct cni_result;
+struct pod_network {
+	struct cni *cni;
+	int (*attach)(struct cni *c, const struct cni_request *r, struct cni_result *ret,
+		      struct error *err);
+	int (*detach)(struct cni *c, const struct cni_request *r, struct error *err);
+	void (*result_done)(struct cni_result *r);
 };
 
 struct engine_config {
@@ -44,6 +57,8 @@ struct engine_config {
 	/* Of pods (engine/sandbox.h): */
 	const char *pause;   /* path of kistl-pause, NULL: beside the shim */
 	bool systemd_cgroup; /* the cgroup driver */
+	/* NULL: pods have only the host's network. Borrowed, as those of runtimes. */
+	const struct pod_network *pod_network;
 };
 
 /* Recovers: finds shims, reconciles states, finishes half-done removals, applies restart

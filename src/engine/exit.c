@@ -11,6 +11,7 @@
 #include "base/time.h"
 #include "engine/internal.h"
 #include "engine/restart.h"
+#include "engine/sandbox-internal.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -22,6 +23,17 @@ static void finish_work(void *arg)
 	container_lock(c);
 	container_finish(c);
 	container_release(c);
+}
+
+/* Is it a pod's? */
+static void reaper_ended(struct engine *e, const char *key)
+{
+	pthread_mutex_lock(&e->lock);
+	struct sandbox *s = sandbox_ref(map_get(&e->sandboxes, key));
+	pthread_mutex_unlock(&e->lock);
+	if (s)
+		sandbox_on_exit(s);
+	sandbox_unref(s);
 }
 
 void engine_on_exit(struct task *t, const struct task_exit *x, void *arg)
@@ -46,6 +58,8 @@ void engine_on_exit(struct task *t, const struct task_exit *x, void *arg)
 		job_submit(e->config.jobs, JOB_OPS, finish_work, NULL, container_ref(c));
 	else if (mine)
 		exec_ended(c, x->exec_id, x->status);
+	else if (init && !c)
+		reaper_ended(e, key);
 	container_unref(c);
 }
 

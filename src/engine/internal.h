@@ -27,6 +27,7 @@
 #define PENDING_ATTACH_MAX 64
 
 struct event_hub;
+struct engine_features;
 struct health;
 
 struct engine {
@@ -38,10 +39,12 @@ struct engine {
 	struct strv runtime_names;
 
 	pthread_mutex_t lock;
-	struct map containers;	 /* "ns/id" */
-	struct map names;	 /* "ns/name", also of ones being created */
-	struct map execs;	 /* id */
-	struct map volumes_busy; /* "ns/name" of those being made or removed */
+	struct map containers;		  /* "ns/id" */
+	struct map names;		  /* "ns/name", also of ones being created */
+	struct map execs;		  /* id */
+	struct map volumes_busy;	  /* "ns/name" of those being made or removed */
+	struct map sandboxes;		  /* "ns/id" */
+	struct engine_features *features; /* probed; NULL: not yet */
 	pthread_cond_t volumes_changed;
 	struct list waits;
 	uint64_t wait_serial;
@@ -75,16 +78,18 @@ struct container {
 			  */
 	int64_t created_at;
 	char *snapshotter;
+	struct container_shared *shared; /* e->lock: see brief.c */
 	struct run_state s;
 	struct task *task;
 	char *process; /* JSON of the running spec's process, for execs; NULL: see the bundle */
-	bool holds_volumes; /* e->lock: from before its start until its run is cleared up */
-	bool exited;   /* e->lock: this run's init has ended, container_finish() is due */
+	bool holds_volumes;   /* e->lock: from before its start until its run is cleared up */
+	bool exited;	      /* e->lock: this run's init has ended, container_finish() is due */
 	unsigned exit_status; /* e->lock */
 	int64_t exited_at;    /* e->lock */
 	struct list execs;
 	struct list attaches;
 	unsigned announced;	  /* e->lock: clients on their way to `attaches` */
+	bool stopping;		  /* this run has been sent its stop signal (pods) */
 	bool keep;		  /* being restarted by a user: no auto-removal */
 	struct loop_timer *timer; /* loop: a restart or another look for the shim */
 	uint64_t timer_serial;	  /* e->lock: counts what has been started and cancelled */
@@ -145,6 +150,10 @@ int container_record_write(struct container *c, bool create, struct error *err);
 
 /* start.c, exit.c, stop.c, remove.c: the container is locked. */
 int container_start(struct container *c, struct error *err);
+/* The steps of a start that follow the creation of its task: the second one tells of it. */
+int container_run_task(struct container *c, struct task *t, int *ret_pid, int64_t *ret_started_at,
+		       struct error *err);
+void container_started(struct container *c, const struct json *spec, int pid, int64_t started_at);
 /* After the end of init: clears up the run, applies the policies; may remove the container. No-op
  * when there is nothing to do. */
 void container_finish(struct container *c);
@@ -219,6 +228,10 @@ struct mount_specs {
 	size_t n;
 };
 void mount_specs_done(struct mount_specs *m);
+/* A copy of src; lives until the next one is added. */
+struct mount_spec *mount_specs_add(struct mount_specs *m, const struct mount_spec *src);
+/* By depth of the target; stable. */
+void mount_specs_sort(struct mount_specs *m);
 /* Host paths for all mounts, made and filled where they are asked to be, sorted by depth. */
 int volumes_resolve(struct container *c, int rootfs_fd, struct mount_specs *ret, struct error *err);
 char *volume_path(struct engine *e, const char *ns, const char *name);
@@ -243,6 +256,11 @@ int files_view_root(struct container *c, struct error *err);
 /* What it was made from. */
 int files_image_root(struct container *c, struct error *err);
 bool files_is_overlay(struct container *c);
+
+/* brief.c */
+struct container_shared;
+/* e->lock is held: name, configuration or extension are other than they were. */
+void container_config_changed(struct container *c);
 
 /* view.c */
 struct container_view *container_view_make(struct container *c); /* e->lock is held */

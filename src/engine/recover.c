@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/time.h"
-#include "engine/internal.h"
+#include "engine/sandbox-internal.h"
 #include "store/gc.h"
 #include "store/snapshots.h"
 
@@ -273,7 +273,8 @@ static void recover_container(struct container *c, bool has_bundle)
 
 struct recovery {
 	struct engine *e;
-	struct container *c; /* NULL: a bundle of no one; else referenced and locked */
+	struct container *c; /* referenced and locked */
+	struct sandbox *s;   /* the same; both NULL: a bundle of no one */
 	bool has_bundle;
 	char *ns, *id;
 };
@@ -284,6 +285,8 @@ static void recovery_work(void *arg)
 
 	if (r->c)
 		recover_container(r->c, r->has_bundle);
+	else if (r->s)
+		sandbox_recover(r->s, r->has_bundle);
 	else
 		clear_bundle(r->e, r->ns, r->id);
 }
@@ -295,6 +298,8 @@ static void recovery_done(void *arg)
 
 	if (r->c)
 		container_release(r->c);
+	if (r->s)
+		sandbox_release(r->s);
 	free(r->ns);
 	free(r->id);
 	free(r);
@@ -304,14 +309,15 @@ static void recovery_done(void *arg)
 	pthread_mutex_unlock(&e->lock);
 }
 
-static void submit(struct engine *e, struct container *c, const char *ns, const char *id,
-		   bool has_bundle)
+static void submit(struct engine *e, struct container *c, struct sandbox *s, const char *ns,
+		   const char *id, bool has_bundle)
 {
 	struct recovery *r = xnew(struct recovery);
 
 	*r = (struct recovery){
 		.e = e,
 		.c = container_ref(c),
+		.s = sandbox_ref(s),
 		.has_bundle = has_bundle,
 		.ns = xstrdup(ns),
 		.id = xstrdup(id),
@@ -339,16 +345,21 @@ static void submit_all(struct engine *e, const struct strv *bundles)
 	MAP_FOREACH (item, &e->containers) {
 		struct container *c = map_value(item);
 
-		submit(e, c, c->ns, c->id, strv_contains(bundles, map_key(item)));
+		submit(e, c, NULL, c->ns, c->id, strv_contains(bundles, map_key(item)));
+	}
+	MAP_FOREACH (item, &e->sandboxes) {
+		struct sandbox *s = map_value(item);
+
+		submit(e, NULL, s, s->ns, s->id, strv_contains(bundles, map_key(item)));
 	}
 	for (size_t i = 0; i < bundles->n; i++) {
 		const char *slash = strchr(bundles->v[i], '/');
 
-		if (map_get(&e->containers, bundles->v[i]))
+		if (map_get(&e->containers, bundles->v[i]) || map_get(&e->sandboxes, bundles->v[i]))
 			continue;
 		autofree char *ns = xstrndup(bundles->v[i], (size_t)(slash - bundles->v[i]));
 		if (!is_foreign(e, ns, slash + 1))
-			submit(e, NULL, ns, slash + 1, /* has_bundle */ true);
+			submit(e, NULL, NULL, ns, slash + 1, /* has_bundle */ true);
 	}
 }
 
@@ -424,13 +435,15 @@ int engine_recover(struct engine *e, struct error *err)
 {
 	autostrv struct strv bundles = STRV_INIT;
 
-	if (load_records(e, err) < 0 || tasks_scan(e->tasks, &bundles, err) < 0)
+	if (load_records(e, err) < 0 || sandboxes_load(e, err) < 0 ||
+	    tasks_scan(e->tasks, &bundles, err) < 0)
 		return error_wrap(err, "recover containers");
 	/* One of the count is for this function: nothing is settled before it says so. */
 	e->recovering = 1;
 	submit_all(e, &bundles);
 	remove_orphaned_dirs(e);
 	wait_for_all(e);
+	sandbox_ns_sweep(e);
 	reconcile_network(e);
 	volumes_recover(e);
 	settle_all(e);

@@ -8,7 +8,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/sandbox-internal.h"
 #include "store/snapshots.h"
 
 #include <fcntl.h>
@@ -18,6 +18,7 @@ static int remove_from_store(struct container *c, bool volumes, struct error *er
 	const struct store_ctx ctx = container_store(c);
 	autoerror struct error why = ERROR_INIT;
 
+	pod_remove_volumes(c);
 	if (snapshot_remove(&ctx, c->snapshotter, c->id, &why) < 0 &&
 	    !error_is(&why, ERROR_NOT_FOUND))
 		return error_move(err, &why);

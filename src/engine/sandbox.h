@@ -23,6 +23,9 @@
  *	- engine_create() checks everything that can be checked without running it (user, groups,
  *	  profiles, devices, mounts) and fails FAILED_PRECONDITION when its sandbox is not READY;
  *	- its log is CRI's, at log_path;
+ *	- config.annotations go into the OCI specification, so only what is allowed to belongs there
+ *	  (the others are the front end's extension); sandbox-id and the like are added;
+ *	- swap: without memory_swap as much as memory, which is none;
  *	- it can be started once: a failed start leaves it EXITED with 128, start_failed set;
  *	- there are no restart policies, no auto-removal, no health checks;
  *	- engine_stop() on one that does not run is a success; calls may overlap, the shortest
@@ -162,16 +165,6 @@ int engine_brief(struct engine *e, const char *ns, const char *id, struct contai
 /* The log has been moved away: it is opened again at its path; it exists when this returns, no line
  * is lost or split. FAILED_PRECONDITION unless the container runs. */
 int engine_reopen_log(struct engine *e, const char *ns, const char *id, struct error *err);
-
-/* A started exec. */
-int engine_exec_kill(struct engine *e, const char *exec_id, int signal, struct error *err);
-/* fn runs once, on the loop, when it has ended (or has gone, then err is set). Cancel on the loop.
- */
-struct exec_wait;
-int engine_exec_wait(struct engine *e, const char *exec_id,
-		     void (*fn)(int exit_code, const struct error *err, void *arg), void *arg,
-		     struct exec_wait **ret, struct error *err);
-void engine_exec_wait_cancel(struct engine *e, struct exec_wait *w);
 
 /*
  * Events (engine/events.h) that a front end makes CRI's of:

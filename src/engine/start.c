@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "engine/internal.h"
 #include "engine/restart.h"
+#include "engine/sandbox-internal.h"
 #include "store/snapshots.h"
 
 #include <assert.h>
@@ -179,6 +180,7 @@ static bool borrow_files(struct starting *s)
 	s->hostname_path = path_join(other->dir, "hostname", NULL);
 	pthread_mutex_lock(&s->c->e->lock);
 	str_replace(&s->c->config.hostname, other->config.hostname);
+	container_config_changed(s->c);
 	pthread_mutex_unlock(&s->c->e->lock);
 	return true;
 }
@@ -265,18 +267,16 @@ static int create_task(struct starting *s, struct error *err)
 	return 0;
 }
 
-static int run_task(struct starting *s, struct error *err)
+int container_run_task(struct container *c, struct task *t, int *ret_pid, int64_t *ret_started_at,
+		       struct error *err)
 {
-	struct container *c = s->c;
-
 	/* From here on the end of init is taken note of. */
 	pthread_mutex_lock(&c->e->lock);
-	c->task = task_ref(s->task);
+	c->task = task_ref(t);
 	c->exited = false;
 	pthread_mutex_unlock(&c->e->lock);
-	s->started_at = time_realtime();
-	if (container_attach_pending(c, s->task, err) == 0 &&
-	    task_start(s->task, "", &s->pid, err) == 0)
+	*ret_started_at = time_realtime();
+	if (container_attach_pending(c, t, err) == 0 && task_start(t, "", ret_pid, err) == 0)
 		return 0;
 	pthread_mutex_lock(&c->e->lock);
 	struct task *mine = TAKE_PTR(c->task);
@@ -300,24 +300,19 @@ static int start_steps(struct starting *s, struct error *err)
 	    build_spec(s, err) < 0 || create_task(s, err) < 0 ||
 	    volumes_verify(&s->mounts, s->pid, err) < 0)
 		return -1;
-	return run_task(s, err);
+	return container_run_task(c, s->task, &s->pid, &s->started_at, err);
 }
 
-static void commit(struct starting *s)
+void container_started(struct container *c, const struct json *spec, int pid, int64_t started_at)
 {
-	struct container *c = s->c;
+	autofree char *process = json_format(json_get(spec, "process"), /* pretty */ false);
 
-	autofree char *process = json_format(json_get(s->spec, "process"), /* pretty */ false);
-
-	s->done = true;
 	pthread_mutex_lock(&c->e->lock);
 	str_replace(&c->process, process);
-	endpoint_done(&c->s.endpoint);
-	c->s.endpoint = s->endpoint;
-	s->endpoint = (struct endpoint){ 0 };
 	c->s.status = CONTAINER_RUNNING;
-	c->s.pid = s->pid;
-	c->s.started_at = s->started_at;
+	c->s.pid = pid;
+	c->s.started_at = started_at;
+	c->stopping = false;
 	c->s.exit_code = 0;
 	c->s.oom_killed = false;
 	c->s.stopped_by_user = false;
@@ -327,6 +322,19 @@ static void commit(struct starting *s)
 	container_save(c);
 	network_emit(c, &c->s.endpoint, "connect");
 	container_emit(c, "start", NULL, NULL);
+}
+
+static void commit(struct starting *s)
+{
+	struct container *c = s->c;
+
+	s->done = true;
+	pthread_mutex_lock(&c->e->lock);
+	endpoint_done(&c->s.endpoint);
+	c->s.endpoint = s->endpoint;
+	s->endpoint = (struct endpoint){ 0 };
+	pthread_mutex_unlock(&c->e->lock);
+	container_started(c, s->spec, s->pid, s->started_at);
 }
 
 /* Docker's clients turn these words into the exit codes 127 and 126. What the runtime did not say
@@ -359,6 +367,9 @@ static void note_failure(struct container *c, struct error *err)
 
 int container_start(struct container *c, struct error *err)
 {
+	if (container_in_pod(c))
+		return pod_start(c, err);
+
 	CLEANUP(starting_done)
 	struct starting s = { .c = c, .rootfs_fd = -EBADF, .netns = -EBADF };
 	autoerror struct error why = ERROR_INIT;
@@ -398,7 +409,7 @@ int engine_start(struct engine *e, const char *ns, const char *id, bool *ret_cha
 		*ret_changed = false;
 	switch (c->s.status) {
 	case CONTAINER_RUNNING:
-		return 0;
+		return container_in_pod(c) ? pod_start(c, err) : 0;
 	case CONTAINER_PAUSED:
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 				 "cannot start a paused container, try unpause instead");

@@ -56,6 +56,10 @@ static const struct json_field state_fields[] = {
 	JSON_SUB("endpoint", FIELD_OBJECT, struct state_doc, s.endpoint, endpoint_fields,
 		 struct endpoint, 0),
 	JSON_FIELD("bootID", FIELD_STRING, struct state_doc, s.boot_id, 0),
+	JSON_FIELD("startFailed", FIELD_BOOL, struct state_doc, s.start_failed, 0),
+	JSON_FIELD("hasUser", FIELD_BOOL, struct state_doc, s.has_user, 0),
+	JSON_FIELD("uid", FIELD_INT, struct state_doc, s.uid, 0),
+	JSON_FIELD("gid", FIELD_INT, struct state_doc, s.gid, 0),
 	JSON_END,
 };
 
@@ -77,6 +81,7 @@ void run_state_done(struct run_state *s)
 	free(s->error);
 	free(s->health);
 	free(s->boot_id);
+	free(s->groups);
 	endpoint_done(&s->endpoint);
 	*s = (struct run_state){ 0 };
 }
@@ -87,6 +92,8 @@ void run_state_copy(struct run_state *dst, const struct run_state *src)
 	dst->error = xstrdup(src->error);
 	dst->health = xstrdup(src->health);
 	dst->boot_id = xstrdup(src->boot_id);
+	if (src->n_groups > 0)
+		dst->groups = xmemdup(src->groups, src->n_groups * sizeof(*src->groups));
 	dst->endpoint = (struct endpoint){ 0 };
 	endpoint_copy(&dst->endpoint, &src->endpoint);
 }
@@ -99,7 +106,25 @@ struct json *run_state_to_json(const struct run_state *s)
 		.s = *s,
 	};
 
-	return jsontab_encode(state_fields, &doc);
+	struct json *j = jsontab_encode(state_fields, &doc);
+
+	if (s->n_groups > 0) {
+		struct json *groups = json_new_array();
+
+		for (size_t i = 0; i < s->n_groups; i++)
+			json_add(groups, json_new_int(s->groups[i]));
+		json_set(j, "groups", groups);
+	}
+	return j;
+}
+
+static void load_groups(const struct json *j, struct run_state *s)
+{
+	s->n_groups = json_array_len(j);
+	if (s->n_groups > 0)
+		s->groups = xnew_array(uint32_t, s->n_groups);
+	for (size_t i = 0; i < s->n_groups; i++)
+		s->groups[i] = (uint32_t)json_int(json_array_get(j, i), 0);
 }
 
 int run_state_from_json(const struct json *j, struct run_state *ret, struct error *err)
@@ -119,5 +144,6 @@ int run_state_from_json(const struct json *j, struct run_state *ret, struct erro
 	free(doc.status);
 	*ret = doc.s;
 	ret->status = (enum container_status)status;
+	load_groups(json_get(j, "groups"), ret);
 	return 0;
 }

@@ -24,6 +24,12 @@ struct run_state {
 	int64_t health_failures;
 	struct endpoint endpoint;
 	char *boot_id; /* of the host, when this was written */
+	/* Of pods: */
+	bool start_failed;
+	bool has_user;
+	int64_t uid, gid;
+	uint32_t *groups;
+	size_t n_groups;
 };
 
 void run_state_done(struct run_state *s);

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "base/time.h"
-#include "engine/internal.h"
+#include "engine/sandbox-internal.h"
 
 #include <signal.h>
 #include <time.h>
@@ -114,7 +114,10 @@ static int stop_running(struct container *c, int timeout, const char *signal, st
 	if (timeout == -2)
 		timeout = c->config.stop_timeout >= 0 ? (int)c->config.stop_timeout : STOP_TIMEOUT;
 	note_stop(c);
-	if (container_signal(c, t, number, err) < 0)
+	/* Of a pod's: calls may overlap, and the process hears of it once. */
+	bool silent = container_in_pod(c) && (c->stopping || timeout == 0);
+	c->stopping = true;
+	if (!silent && container_signal(c, t, number, err) < 0)
 		return -1;
 	if (!wait_exit(c, t, timeout < 0 ? -1 : (int64_t)timeout * 1000) &&
 	    container_kill_wait(c, err) < 0)

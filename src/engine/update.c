@@ -1,8 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
-#include "engine/internal.h"
 #include "engine/restart.h"
+#include "engine/sandbox-internal.h"
 #include "engine/spec-internal.h"
+
+static void merge_hugepages(struct resources *dst, const struct hugepage_limit *limit)
+{
+	for (size_t i = 0; i < dst->hugepages.n; i++) {
+		if (str_equal(dst->hugepages.v[i].page_size, limit->page_size)) {
+			dst->hugepages.v[i].limit = limit->limit;
+			return;
+		}
+	}
+	GROW_ARRAY(dst->hugepages.v, dst->hugepages.n);
+	dst->hugepages.v[dst->hugepages.n++] = (struct hugepage_limit){
+		.page_size = xstrdup(limit->page_size),
+		.limit = limit->limit,
+	};
+}
 
 /* Only what is set replaces. */
 static void merge(struct resources *dst, const struct resources *src)
@@ -26,6 +41,10 @@ static void merge(struct resources *dst, const struct resources *src)
 	TAKE(pids_limit);
 	TAKE(blkio_weight);
 #undef TAKE
+	for (size_t i = 0; i < src->hugepages.n; i++)
+		merge_hugepages(dst, &src->hugepages.v[i]);
+	for (size_t i = 0; i < src->unified.n; i++)
+		kvs_set(&dst->unified, src->unified.v[i].key, src->unified.v[i].value);
 	if (!str_empty(src->cpuset_cpus))
 		str_replace(&dst->cpuset_cpus, src->cpuset_cpus);
 	if (!str_empty(src->cpuset_mems))
@@ -47,7 +66,22 @@ static int check(const struct container *c, const struct container_config *k, st
 	if (c->s.status == CONTAINER_REMOVING || c->s.status == CONTAINER_DEAD)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 				 "container is marked for removal and cannot be \"update\"");
-	return container_config_validate(k, err);
+	return container_in_pod(c) ? 0 : container_config_validate(k, err);
+}
+
+/* cgroup v2 would kill what does not fit any more. */
+static int check_usage(struct container *c, const struct container_config *k, struct task *t,
+		       struct error *err)
+{
+	struct task_stats stats;
+
+	if (!container_in_pod(c) || k->resources.memory <= 0 ||
+	    k->resources.memory == c->config.resources.memory || task_stats(t, &stats, NULL) < 0 ||
+	    stats.memory_usage <= (uint64_t)k->resources.memory)
+		return 0;
+	return error_set(err, ERROR_FAILED_PRECONDITION,
+			 "memory limit %lld is less than the %llu bytes in use",
+			 (long long)k->resources.memory, (unsigned long long)stats.memory_usage);
 }
 
 static int apply(struct container *c, const struct container_config *k, struct error *err)
@@ -58,7 +92,7 @@ static int apply(struct container *c, const struct container_config *k, struct e
 	if (c->s.status != CONTAINER_RUNNING && c->s.status != CONTAINER_PAUSED)
 		return 0;
 	CLEANUP(task_unrefp) struct task *t = container_task(c, err);
-	if (!t)
+	if (!t || check_usage(c, k, t, err) < 0)
 		return -1;
 	spec_resources(&in, resources);
 	return task_update(t, resources, err);
@@ -70,6 +104,7 @@ static void swap_config(struct container *c, struct container_config *k)
 	struct container_config old = c->config;
 	c->config = *k;
 	*k = old;
+	container_config_changed(c);
 	pthread_mutex_unlock(&c->e->lock);
 }
 

@@ -38,6 +38,7 @@ void container_view_free(struct container_view *v)
 	}
 	free(v->mounts.v);
 	strv_done(&v->exec_ids);
+	free(v->groups.v);
 	json_unref(v->extension);
 	free(v);
 }
@@ -108,6 +109,14 @@ struct container_view *container_view_make(struct container *c)
 	LIST_FOREACH (x, &c->execs, struct exec, node)
 		if (!x->hidden && !x->ended)
 			strv_push(&v->exec_ids, x->id);
+	v->start_failed = c->s.start_failed;
+	v->uid = c->s.has_user ? c->s.uid : -1;
+	v->gid = c->s.has_user ? c->s.gid : -1;
+	v->groups.n = c->s.n_groups;
+	if (c->s.n_groups > 0)
+		v->groups.v = xmemdup(c->s.groups, c->s.n_groups * sizeof(*c->s.groups));
+	if (!str_empty(c->config.log_path))
+		str_replace(&v->log_path, c->config.log_path);
 	if (c->extension)
 		v->extension = json_parse(c->extension, strlen(c->extension), SIZE_MAX, NULL);
 	return v;

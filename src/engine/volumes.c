@@ -378,6 +378,13 @@ void mount_specs_done(struct mount_specs *m)
 	*m = (struct mount_specs){ 0 };
 }
 
+struct mount_spec *mount_specs_add(struct mount_specs *m, const struct mount_spec *src)
+{
+	GROW_ARRAY(m->v, m->n);
+	mount_spec_copy(&m->v[m->n], src);
+	return &m->v[m->n++];
+}
+
 static bool has_target(const struct container_config *config, const char *target)
 {
 	for (size_t i = 0; i < config->mounts.n; i++)
@@ -714,7 +721,7 @@ static size_t depth_of(const char *path)
 }
 
 /* Stable: of two at one depth the later hides nothing of the earlier unless they are one place. */
-static void sort_by_depth(struct mount_specs *m)
+void mount_specs_sort(struct mount_specs *m)
 {
 	for (size_t i = 1; i < m->n; i++) {
 		struct mount_spec one = m->v[i];
@@ -744,6 +751,6 @@ int volumes_resolve(struct container *c, int rootfs_fd, struct mount_specs *ret,
 			return -1;
 		}
 	}
-	sort_by_depth(ret);
+	mount_specs_sort(ret);
 	return 0;
 }
