@@ -69,6 +69,7 @@ static int run_binary(const struct cni_call *call, const char *type, const struc
 	autobuf struct buf out = BUF_INIT(CNI_DOCUMENT_MAX + 1), errout = BUF_INIT(STDERR_MAX);
 	autostrv struct strv env = STRV_INIT;
 	char *const argv[] = { path, NULL };
+	autoerror struct error e = ERROR_INIT;
 	int status, r;
 
 	if (!path)
@@ -84,13 +85,13 @@ static int run_binary(const struct cni_call *call, const char *type, const struc
 	/* It may take minutes, and other operations' threads must not run out. */
 	job_wait_begin();
 	r = process_run(&spec, input, strlen(input), &out, &errout, cni_call_left(call), &status,
-			err);
+			&e);
 	job_wait_end();
 	if (r < 0) {
-		if (error_is(err, ERROR_DEADLINE_EXCEEDED))
+		if (error_is(&e, ERROR_DEADLINE_EXCEEDED))
 			return error_set(err, ERROR_DEADLINE_EXCEEDED,
 					 "did not end in time and was killed");
-		return -1;
+		return error_move(err, &e);
 	}
 	if (status != 0) {
 		autofree char *text = process_status_string(status);

@@ -188,29 +188,29 @@ int cni_record_find(const struct cni *c, const char *id, const char *ifname, str
 {
 	autofree char *dir = results_dir(c);
 	DIR *d = opendir(dir);
+	autoerror struct error first = ERROR_INIT;
 	struct dirent *e;
 	int r = -1;
 
 	if (!d)
 		return error_errno(err, errno, "open '%s'", dir);
-	error_set(err, ERROR_NOT_FOUND, "no record of a network of '%s'", id);
+	error_set(&first, ERROR_NOT_FOUND, "no record of a network of '%s'", id);
 	while (r < 0 && (e = readdir(d))) {
 		autofree char *path = path_join(dir, e->d_name, NULL);
 		autocnirecord struct cni_record found = CNI_RECORD_INIT;
 
 		if (!may_be(e->d_name, id, ifname))
 			continue;
-		r = load_path(path, &found, err);
+		r = load_path(path, &found, &first);
 		if (r == 0 && (!str_equal(found.id, id) || !str_equal(found.ifname, ifname)))
 			r = -1;
 		if (r == 0) {
 			*ret = found;
 			found = CNI_RECORD_INIT;
-			error_done(err);
 		}
 	}
 	closedir(d);
-	return r;
+	return r < 0 ? error_move(err, &first) : 0;
 }
 
 void cni_record_delete(const struct cni *c, const struct cni_record *r)

@@ -227,12 +227,13 @@ static int detach_record(const struct cni *c, const struct cni_record *r, struct
 		return error_wrap(err, "configuration of network '%s'", r->network);
 	for (size_t attempt = 0;; attempt++) {
 		int64_t left = (end - time_monotonic()) / NSEC_PER_MSEC;
+		autoerror struct error e = ERROR_INIT;
 
-		if (delete_once(c, r, &l, (int)MAX(left, INT64_C(0)), err) == 0)
+		if (delete_once(c, r, &l, (int)MAX(left, INT64_C(0)), &e) == 0)
 			break;
 		left = (end - time_monotonic()) / NSEC_PER_MSEC;
 		if (attempt >= ARRAY_SIZE(pauses) || left <= pauses[attempt])
-			return -1;
+			return error_move(err, &e);
 		pause_ms(pauses[attempt]);
 	}
 	cni_record_delete(c, r);
@@ -244,24 +245,21 @@ static int detach_record(const struct cni *c, const struct cni_record *r, struct
 static int current_config(struct cni *c, char **ret_network, char **ret_text, struct error *err)
 {
 	for (int attempt = 0;; attempt++) {
-		int r = -1;
+		autofree char *reason = NULL;
 
 		pthread_mutex_lock(&c->lock);
 		if (c->loaded.text && !c->loaded.reason) {
 			*ret_network = xstrdup(c->loaded.network);
 			*ret_text = xstrdup(c->loaded.text);
-			r = 0;
 		} else {
-			error_set(err, ERROR_UNAVAILABLE, "network is not ready: %s",
-				  c->loaded.reason);
+			reason = xstrdup(c->loaded.reason);
 		}
 		pthread_mutex_unlock(&c->lock);
-		if (r == 0) {
-			error_done(err);
+		if (!reason)
 			return 0;
-		}
 		if (attempt)
-			return -1;
+			return error_set(err, ERROR_UNAVAILABLE, "network is not ready: %s",
+					 reason);
 		cni_reload(c);
 	}
 }
