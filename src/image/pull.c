@@ -36,6 +36,7 @@ struct pull {
 	struct kvs source; /* distribution.source label */
 	struct pipeline pipeline;
 	bool complete; /* all was there */
+	bool look;     /* only at the documents */
 };
 
 static void pull_done(struct pull *p)
@@ -195,7 +196,7 @@ static int read_documents(struct pull *p, struct error *err)
 		event = worker_event(&m);
 		if (str_equal(event, "resolved")) {
 			r = take_resolved(p, &m, err);
-			p->complete = r == 0 && is_up_to_date(p);
+			p->complete = r == 0 && !p->look && is_up_to_date(p);
 		} else if (str_equal(event, "document")) {
 			r = take_document(p, &m, err);
 		} else if (str_equal(event, "layers")) {
@@ -385,4 +386,62 @@ int image_pull(struct image_service *s, const struct transfer *t, struct image *
 	if (ret_fresh)
 		*ret_fresh = true;
 	return r;
+}
+
+/* --- without a pull --- */
+
+static int add_platforms(const struct pull *p, struct json *list, struct error *err)
+{
+	const struct document *d = &p->documents[0];
+	struct json *one;
+
+	if (d->kind == MEDIA_KIND_INDEX) {
+		autojson struct json *j =
+			json_parse(d->text.data, d->text.len, OCI_MANIFEST_MAX, err);
+		const struct json *manifests = json_get(j, "manifests");
+
+		for (size_t i = 0; i < json_array_len(manifests); i++) {
+			struct json *platform = json_get(json_array_get(manifests, i), "platform");
+
+			if (platform)
+				json_add(list, json_copy(platform));
+		}
+		return j ? 0 : -1;
+	}
+	one = json_new_object();
+	json_set_string(one, "architecture", p->config.platform.architecture);
+	json_set_string(one, "os", p->config.platform.os);
+	if (!str_empty(p->config.platform.variant))
+		json_set_string(one, "variant", p->config.platform.variant);
+	json_add(list, one);
+	return 0;
+}
+
+int image_distribution(struct image_service *s, const struct transfer *t, struct descriptor *ret,
+		       struct json **ret_platforms, struct error *err)
+{
+	CLEANUP(pull_done)
+	struct pull p = {
+		.service = s,
+		.transfer = t,
+		.fetch = WORKER_INIT,
+		.ref = REFERENCE_INIT,
+		.pipeline = PIPELINE_INIT,
+		.look = true,
+	};
+	autojson struct json *platforms = json_new_array();
+	autoerror struct error why = ERROR_INIT;
+
+	if (pull_prepare(&p, err) < 0)
+		return -1;
+	/* An index that has nothing for this host has been seen all the same. */
+	if (read_documents(&p, &why) < 0 && (p.n == 0 || p.documents[0].kind != MEDIA_KIND_INDEX ||
+					     !error_is(&why, ERROR_NOT_FOUND)))
+		return error_move(err, &why);
+	if (add_platforms(&p, platforms, err) < 0)
+		return -1;
+	*ret = p.resolved;
+	p.resolved = (struct descriptor){ 0 };
+	*ret_platforms = TAKE_PTR(platforms);
+	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* image_push and image_login: what the store has, to a push worker. */
+#include "base/fs.h"
 #include "base/mem.h"
 #include "image/endpoints.h"
 #include "image/tree.h"
@@ -308,5 +309,67 @@ int image_login(struct image_service *s, const struct registry_auth *auth, char 
 	}
 	if (ret_token)
 		*ret_token = TAKE_PTR(token);
+	return 0;
+}
+
+/* --- search --- */
+
+#define SEARCH_MAX (8 << 20)
+
+static int read_found(const struct worker_message *m, struct json **ret, struct error *err)
+{
+	autobuf struct buf text = BUF_INIT(SEARCH_MAX);
+	int r = m->n_fds ? fs_read_fd(m->fds[0], &text) : -EINVAL;
+
+	if (r < 0)
+		return error_errno(err, -r, "kistl-image search");
+	json_unref(*ret);
+	*ret = json_parse(text.data, text.len, SEARCH_MAX, err);
+	return *ret ? 0 : -1;
+}
+
+/* "localhost:5000/word": a host in front has a dot, a colon, or is localhost. */
+static bool split_term(const char *term, char **ret_domain, const char **ret_word)
+{
+	size_t n = strcspn(term, "/");
+	autofree char *host = xstrndup(term, n);
+
+	*ret_word = term;
+	if (!term[n] || (!strpbrk(host, ".:") && !str_equal(host, "localhost")) ||
+	    str_equal(host, "docker.io") || str_equal(host, "index.docker.io")) {
+		*ret_domain = xstrdup("docker.io");
+		return true;
+	}
+	*ret_word = term + n + 1;
+	*ret_domain = TAKE_PTR(host);
+	return false;
+}
+
+int image_search(struct image_service *s, const char *term, int64_t limit,
+		 const struct registry_auth *auth, struct json **ret, struct error *err)
+{
+	autoworker struct worker w = WORKER_INIT;
+	autofree char *domain = NULL;
+	autojson struct json *found = NULL;
+	const char *word;
+	bool hub = split_term(term, &domain, &word);
+	autojson struct json *message = endpoints_message(s, "search", domain, NULL, auth, err);
+
+	if (!message)
+		return -1;
+	json_set_string(message, "term", word);
+	json_set_int(message, "limit", limit);
+	json_set_bool(message, "hub", hub);
+	if (worker_spawn(&w, s->worker, "search", err) < 0 ||
+	    worker_tell(&w, TAKE_PTR(message), NULL, 0, err) < 0)
+		return -1;
+	while (!w.done) {
+		autoworkermessage struct worker_message m = WORKER_MESSAGE_INIT;
+
+		if (worker_next(&w, NULL, &m, err) < 0 ||
+		    (str_equal(worker_event(&m), "found") && read_found(&m, &found, err) < 0))
+			return -1;
+	}
+	*ret = found ? TAKE_PTR(found) : json_new_array();
 	return 0;
 }

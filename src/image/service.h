@@ -85,6 +85,13 @@ int image_push(struct image_service *s, const struct transfer *t, char *ret_dige
 /* Checks credentials against a registry; *ret_token (malloc'ed) an identity token, or NULL. */
 int image_login(struct image_service *s, const struct registry_auth *auth, char **ret_token,
 		struct error *err);
+/* What a registry has under a name, without its layers: the descriptor, and the platforms as
+ * JSON objects of the image index (one of the config where there is none). */
+int image_distribution(struct image_service *s, const struct transfer *t, struct descriptor *ret,
+		       struct json **ret_platforms, struct error *err);
+/* Repositories of Docker Hub, or of "host[:port]/term"; *ret an array of Docker's search results. */
+int image_search(struct image_service *s, const char *term, int64_t limit,
+		 const struct registry_auth *auth, struct json **ret, struct error *err);
 /* Archive from fd; progress messages "Loaded image: NAME" / "Loaded image ID: sha256:..." come as
  * PROGRESS_MESSAGE. ret_names may be NULL. */
 int image_load(struct image_service *s, const struct transfer *t, int input, struct strv *ret_names,

@@ -39,6 +39,9 @@
  * kistl-image login
  *   < {"op":"login","endpoints":[one]}
  *   > {"event":"token","identity_token":""}   then done
+ * kistl-image search
+ *   < {"op":"search","endpoints":[...],"term","limit":N,"hub":bool}
+ *   > {"event":"found"}  [memfd: [{"name","description","star_count","is_official"}...]]
  * kistl-image unpack     (one layer: only its directory, no network)
  *   < {"op":"unpack","media_type","diff_id","whiteouts":"overlay|delete","max_bytes","max_entries"}
  *     [input: pipe or file, layer directory, lower root (optional: O_PATH of the mounted parents)]

@@ -28,6 +28,7 @@ static const struct verb {
 	{ "unpack", worker_unpack, "apply one layer to a directory" },
 	{ "load", worker_load, "read an image archive" },
 	{ "save", worker_save, "write an archive" },
+	{ "search", worker_search, "search a registry" },
 	{ "pack", worker_pack, "read files of a container" },
 	{ "extract", worker_extract, "write files to a container" },
 	{ "layer", worker_layer, "make a layer of a container's changes" },

@@ -14,6 +14,7 @@ int worker_login(int sock, struct error *err);
 int worker_unpack(int sock, struct error *err);
 int worker_load(int sock, struct error *err);
 int worker_save(int sock, struct error *err);
+int worker_search(int sock, struct error *err);
 int worker_pack(int sock, struct error *err);
 int worker_extract(int sock, struct error *err);
 int worker_layer(int sock, struct error *err);

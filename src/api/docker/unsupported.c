@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the Engine has and Kistl has not. Clients that ask get told so, in words that they show; a
- * 404 would read as if the container or image were not there. What would be an empty list is one.
+ * What the Engine has and Kistl has not. Where the Engine itself may have it turned off (swarm,
+ * plugins, experiments), the answer is the Engine's for that. Clients that ask for the rest get
+ * told so, in words that they show; a 404 would read as if the container or image were not there.
+ * What would be an empty list is one.
  */
 
 #include "api/docker/internal.h"
@@ -20,10 +22,38 @@ HANDLER(swarm)
 			 "swarm join\" to connect this node to swarm and try again.");
 }
 
+HANDLER(no_swarm)
+{
+	return error_set(err, ERROR_UNAVAILABLE, "This node is not part of a swarm");
+}
+
+HANDLER(not_locked)
+{
+	return error_set(err, ERROR_FAILED_PRECONDITION, "swarm is not locked");
+}
+
+HANDLER(volume_update)
+{
+	return error_set(err, ERROR_UNAVAILABLE,
+			 "volume update only valid for cluster volumes, but swarm is unavailable");
+}
+
+HANDLER(experimental)
+{
+	return error_set(err, ERROR_UNIMPLEMENTED,
+			 "This experimental feature is disabled by default. Start the Docker "
+			 "daemon in experimental mode in order to enable it.");
+}
+
 HANDLER(plugins_list)
 {
 	http_reply_json(r, 200, json_new_array());
 	return 0;
+}
+
+HANDLER(plugin)
+{
+	return error_set(err, ERROR_NOT_FOUND, "plugin \"%s\" not found", http_param(r, "name"));
 }
 
 /* `docker system prune` asks for it; there is no build cache. */
@@ -34,5 +64,17 @@ HANDLER(build_prune)
 	json_set(reply, "CachesDeleted", NULL);
 	json_set_int(reply, "SpaceReclaimed", 0);
 	http_reply_json(r, 200, reply);
+	return 0;
+}
+
+/* Attestations are made by builders that Kistl has not. */
+HANDLER(image_attestations)
+{
+	CLEANUP(image_details_done) struct image_details d = { 0 };
+
+	if (image_lookup(engine_images(api_engine(r)), api_ns(r), http_param(r, "name"), &d, err) <
+	    0)
+		return -1;
+	http_reply_json(r, 200, json_new_array());
 	return 0;
 }

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Engine API raw: what is off answers as the Engine does, registries are asked, every field of HostConfig."""
+
+import json
+import time
+
+import pytest
+
+
+@pytest.fixture
+def api(daemon, image):
+    def call(method, path, body=None, want=None, version="1.47", headers=None):
+        status, reply = daemon.request(method, f"/v{version}{path}", body, headers)
+        assert want is None or status == want, (status, reply)
+        return reply
+
+    yield call
+    daemon.clean(images=False)
+
+
+NO_SWARM = "This node is not a swarm manager"
+OFF = [("GET", "/swarm", 503, NO_SWARM), ("GET", "/swarm/unlockkey", 503, NO_SWARM),
+       ("POST", "/swarm/update?version=1", 503, NO_SWARM), ("POST", "/swarm/leave", 503, "not part of a swarm"),
+       ("POST", "/swarm/unlock", 409, "swarm is not locked"), ("POST", "/swarm/init", 501, "not supported"),
+       ("POST", "/swarm/join", 501, "not supported"),
+       ("GET", "/plugins/x/json", 404, 'plugin "x" not found'), ("DELETE", "/plugins/a/b:c", 404, 'plugin "a/b:c" not found'),
+       ("POST", "/plugins/x/enable", 404, "not found"), ("POST", "/plugins/x/disable", 404, "not found"),
+       ("POST", "/plugins/x/upgrade?remote=y", 404, "not found"), ("POST", "/plugins/x/push", 404, "not found"),
+       ("POST", "/plugins/x/set", 404, "not found"), ("POST", "/plugins/pull?remote=x", 501, "not supported"),
+       ("POST", "/plugins/create?name=x", 501, "not supported"), ("GET", "/plugins/privileges?remote=x", 501, "not supported"),
+       ("POST", "/session", 501, "not supported"), ("POST", "/build", 501, "not supported"),
+       ("PUT", "/volumes/x?version=1", 503, "only valid for cluster volumes"),
+       ("GET", "/containers/x/checkpoints", 501, "experimental"), ("GET", "/nosuch", 404, "page not found")]
+for kind in ("nodes", "services", "tasks", "secrets", "configs"):
+    OFF += [("GET", f"/{kind}", 503, NO_SWARM), ("GET", f"/{kind}/x", 503, NO_SWARM)]
+    if kind != "tasks":
+        OFF += [("DELETE", f"/{kind}/x", 503, NO_SWARM), ("POST", f"/{kind}/x/update?version=1", 503, NO_SWARM)]
+    if kind in ("services", "secrets", "configs"):
+        OFF += [("POST", f"/{kind}/create", 503, NO_SWARM)]
+    if kind in ("services", "tasks"):
+        OFF += [("GET", f"/{kind}/x/logs", 503, NO_SWARM)]
+
+
+def test_what_is_off(api):
+    for method, path, status, words in OFF:
+        reply = api(method, path, {} if method == "POST" else None, status)
+        assert words in reply["message"], (method, path, reply)
+    assert api("GET", "/plugins", want=200) == []
+
+
+def test_distribution(api, registry, busybox):
+    reply = api("GET", f"/distribution/{busybox}/json", want=200)
+    assert reply["Descriptor"]["digest"].startswith("sha256:") and reply["Descriptor"]["size"] > 0
+    assert reply["Platforms"][0]["os"] == "linux"
+    assert api("GET", "/distribution/UPPER/json", want=400)["message"]
+    assert api("GET", f"/distribution/{busybox.split('/')[0]}/nosuch:1/json")["message"]
+    assert api("GET", "/images/busybox/attestations", want=200) == []
+    api("GET", "/images/nosuch/attestations", want=404)
+
+
+def test_search(api, busybox, docker):
+    host = busybox.split("/")[0]
+    found = api("GET", f"/images/search?term={host}/busy", want=200)
+    assert [f["name"] for f in found if f["name"] == f"{host}/busybox"] and found[0]["is_official"] is False
+    assert api("GET", f"/images/search?term={host}/nosuchthing", want=200) == []
+    assert f"{host}/busybox" in docker("search", f"{host}/busybox")
+    api("GET", "/images/search?term=x&limit=101", want=400)
+    api("GET", "/images/search", want=400)
