@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "engine/internal.h"
+#include "engine/log-options.h"
 
 #include <poll.h>
 #include <string.h>
@@ -69,46 +70,25 @@ int attach_request_fill(const struct attach_options *o, const char *default_keys
 	return tty && !o->no_detach_keys ? parse_keys(keys, ret, err) : 0;
 }
 
-/* What the URI's syntax would take for its own is written as %XX. */
-static void append_escaped(struct buf *b, const char *s)
+char *container_log_uri(const struct container *c, struct error *err)
 {
-	for (; *s; s++) {
-		if (strchr("%?&#+ ", *s) || (unsigned char)*s < ' ')
-			buf_printf(b, "%%%02X", (unsigned char)*s);
-		else
-			buf_putc(b, *s);
-	}
+	const struct log_subject subject = {
+		.id = c->id,
+		.name = c->name,
+		.dir = c->dir,
+		.default_driver = c->e->config.log_driver,
+		.config = &c->config,
+	};
+	char *uri;
+
+	return log_uri(&subject, &uri, err) < 0 ? NULL : uri;
 }
 
-char *stdio_uri(const struct container *c, const char *driver, bool open_stdin, bool once)
+char *stdio_uri(bool open_stdin, bool once)
 {
-	struct buf b = BUF_INIT(BUF_NO_LIMIT);
-	const char *in = !open_stdin ? "none" : once ? "once" : "open";
-
-	if (str_equal(driver, "none")) {
-		buf_printf(&b, "kistl-log://?driver=none&stdin=%s", in);
-		return buf_steal(&b, NULL);
-	}
-	if (str_equal(driver, "cri")) {
-		buf_puts(&b, "kistl-log://");
-		append_escaped(&b, c->config.log_path);
-		buf_printf(&b, "?driver=cri&stdin=%s", in);
-		return buf_steal(&b, NULL);
-	}
-	autofree char *path = xasprintf("%s/%s-json.log", c->dir, c->id);
-	buf_puts(&b, "kistl-log://");
-	append_escaped(&b, path);
-	buf_printf(&b, "?driver=json-file&stdin=%s", in);
-	static const char *const options[] = { "max-size", "max-file" };
-	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-		const char *value = kvs_get(&c->config.log_options, options[i]);
-
-		if (str_empty(value))
-			continue;
-		buf_printf(&b, "&%s=", options[i]);
-		append_escaped(&b, value);
-	}
-	return buf_steal(&b, NULL);
+	return xasprintf("kistl-log://?driver=none&stdin=%s", !open_stdin ? "none"
+							      : once	  ? "once"
+									  : "open");
 }
 
 static void pending_free(struct pending_attach *p)

@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "base/time.h"
 #include "engine/internal.h"
+#include "engine/log-options.h"
 #include "engine/names.h"
 #include "engine/restart.h"
 #include "engine/sandbox-internal.h"
@@ -84,7 +85,8 @@ static void give_name_back(struct container *c)
 
 static int check_config(struct engine *e, const struct container_config *config, struct error *err)
 {
-	const char *driver = config->log_driver;
+	const char *driver =
+		str_empty(config->log_driver) ? e->config.log_driver : config->log_driver;
 	enum restart_policy policy;
 
 	if (container_config_validate(config, err) < 0)
@@ -103,12 +105,7 @@ static int check_config(struct engine *e, const struct container_config *config,
 	if (config->auto_remove && policy != RESTART_NO)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "can't create 'AutoRemove' container with restart policy");
-	if (!str_empty(driver) && !str_equal(driver, "json-file") && !str_equal(driver, "local") &&
-	    !str_equal(driver, "none"))
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-				 "error looking up logging plugin %s: plugin \"%s\" not found",
-				 driver, driver);
-	return 0;
+	return log_options_check(driver, &config->log_options, err);
 }
 
 static void set_defaults(struct container *c)

@@ -228,6 +228,7 @@ struct log_line {
 	int64_t time;
 	const char *data; /* with its newline, if it had one; valid until the next call */
 	size_t len;
+	const char *attrs; /* "k=v,k2=v2", "" */
 };
 
 int log_reader_open(struct engine *e, const char *ns, const char *id, const struct log_options *o,

@@ -249,8 +249,7 @@ static int create_in_shim(struct exec *x, struct task *t, const struct attach_op
 			  int client_fd, struct error *err)
 {
 	autojson struct json *process = NULL;
-	autofree char *uri = stdio_uri(x->container, "none", client_fd >= 0 && o->in,
-				       /* once */ true);
+	autofree char *uri = stdio_uri(client_fd >= 0 && o->in, /* once */ true);
 	struct attach_request request;
 
 	if (build_process(x, t, &process, err) < 0 ||

@@ -183,7 +183,10 @@ void container_await_announced(struct container *c);
 int container_attach_pending(struct container *c, struct task *t, struct error *err);
 int attach_request_fill(const struct attach_options *o, const char *default_keys, bool tty,
 			struct attach_request *ret, struct error *err);
-char *stdio_uri(const struct container *c, const char *driver, bool open_stdin, bool once);
+/* Of the container's own output; NULL with err. */
+char *container_log_uri(const struct container *c, struct error *err);
+/* Without a log. */
+char *stdio_uri(bool open_stdin, bool once);
 
 /* exec.c */
 struct exec *exec_new(struct container *c, struct exec_config *config);

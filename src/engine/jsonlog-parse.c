@@ -7,7 +7,10 @@
 #include "base/time.h"
 #include "engine/jsonlog.h"
 
+#include <ctype.h>
 #include <string.h>
+
+#define ATTRS_MAX ((size_t)128 << 10)
 
 struct cursor {
 	const char *p, *end;
@@ -126,7 +129,47 @@ static int parse_string(struct cursor *c, struct buf *b)
 	return -EINVAL;
 }
 
-static int parse_member(struct cursor *c, struct buf *text, struct log_line *ret, bool *has_time)
+/* As in a URL's query. */
+static int put_escaped(struct cursor *c, struct buf *out)
+{
+	autobuf struct buf text = BUF_INIT(ATTRS_MAX);
+
+	if (parse_string(c, &text) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < text.len; i++) {
+		unsigned char ch = (unsigned char)text.data[i];
+
+		if (isalnum(ch) || (ch && strchr("-_.~", ch)))
+			buf_putc(out, (char)ch);
+		else if (ch == ' ')
+			buf_putc(out, '+');
+		else
+			buf_printf(out, "%%%02X", ch);
+	}
+	return out->overflow ? -EINVAL : 0;
+}
+
+/* {"k":"v",...} as "k=v,k2=v2", as `docker logs --details` shows it. */
+static int parse_attrs(struct cursor *c, struct buf *attrs)
+{
+	if (!eat(c, '{'))
+		return -EINVAL;
+	if (eat(c, '}'))
+		return 0;
+	do {
+		if (attrs->len > 0)
+			buf_putc(attrs, ',');
+		if (put_escaped(c, attrs) < 0 || !eat(c, ':'))
+			return -EINVAL;
+		buf_putc(attrs, '=');
+		if (put_escaped(c, attrs) < 0)
+			return -EINVAL;
+	} while (eat(c, ','));
+	return eat(c, '}') ? 0 : -EINVAL;
+}
+
+static int parse_member(struct cursor *c, struct buf *text, struct buf *attrs, struct log_line *ret,
+			bool *has_time)
 {
 	autobuf struct buf key = BUF_INIT(64);
 	autobuf struct buf value = BUF_INIT(64);
@@ -136,6 +179,10 @@ static int parse_member(struct cursor *c, struct buf *text, struct log_line *ret
 	if (strcmp(key.data, "log") == 0) {
 		buf_clear(text);
 		return parse_string(c, text);
+	}
+	if (strcmp(key.data, "attrs") == 0) {
+		buf_clear(attrs);
+		return parse_attrs(c, attrs);
 	}
 	if (parse_string(c, &value) < 0)
 		return -EINVAL;
@@ -152,14 +199,16 @@ static int parse_member(struct cursor *c, struct buf *text, struct log_line *ret
 int jsonlog_parse(const char *line, size_t len, struct buf *text, struct log_line *ret)
 {
 	struct cursor c = { .p = line, .end = line + len };
+	autobuf struct buf attrs = BUF_INIT(ATTRS_MAX);
 	bool has_time = false;
+	size_t text_len;
 
 	*ret = (struct log_line){ 0 };
 	buf_clear(text);
 	if (!eat(&c, '{'))
 		return -EINVAL;
 	do {
-		if (parse_member(&c, text, ret, &has_time) < 0)
+		if (parse_member(&c, text, &attrs, ret, &has_time) < 0)
 			return -EINVAL;
 	} while (eat(&c, ','));
 	if (!eat(&c, '}') || !has_time)
@@ -167,7 +216,12 @@ int jsonlog_parse(const char *line, size_t len, struct buf *text, struct log_lin
 	skip_space(&c);
 	if (c.p != c.end)
 		return -EINVAL;
+	/* Both live in the caller's buffer, a NUL between them. */
+	text_len = text->len;
+	if (buf_putc(text, '\0') < 0 || buf_append(text, attrs.data, attrs.len) < 0)
+		return -EINVAL;
 	ret->data = text->data;
-	ret->len = text->len;
+	ret->len = text_len;
+	ret->attrs = text->data + text_len + 1;
 	return 0;
 }

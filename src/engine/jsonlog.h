@@ -9,7 +9,8 @@
 #include "base/buf.h"
 #include "engine/engine.h"
 
-#define JSONLOG_LINE_MAX (256 << 10) /* 16 KiB of text, each byte escaped as \u00XX, and room */
+/* 16 KiB of text, each byte escaped as \u00XX, attributes, and room */
+#define JSONLOG_LINE_MAX (256 << 10)
 
 /* Sans-IO: one line without its newline. text gets the unescaped log member (it may hold NULs), to
  * which ret points. -EINVAL. */

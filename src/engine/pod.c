@@ -380,7 +380,9 @@ static int create_task(struct pod_starting *p, struct error *err)
 
 	if (!runtime)
 		return -1;
-	autofree char *uri = stdio_uri(c, k->log_driver, k->open_stdin, k->stdin_once);
+	autofree char *uri = container_log_uri(c, err);
+	if (!uri)
+		return -1;
 	for (size_t i = 0; i < p->rootfs.n && p->s->config.userns; i++)
 		strv_push_printf(&p->rootfs.v[i].options, MOUNT_IDMAP_OPTION "%s",
 				 p->ns_paths[SANDBOX_USER]);

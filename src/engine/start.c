@@ -249,7 +249,10 @@ static int create_task(struct starting *s, struct error *err)
 
 	if (!runtime)
 		return -1;
-	autofree char *uri = stdio_uri(c, k->log_driver, k->open_stdin, k->stdin_once);
+	autofree char *uri = container_log_uri(c, err);
+
+	if (!uri)
+		return -1;
 	const struct task_create request = {
 		.spec = s->spec,
 		.rootfs = &s->rootfs,

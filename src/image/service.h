@@ -89,7 +89,8 @@ int image_login(struct image_service *s, const struct registry_auth *auth, char 
  * JSON objects of the image index (one of the config where there is none). */
 int image_distribution(struct image_service *s, const struct transfer *t, struct descriptor *ret,
 		       struct json **ret_platforms, struct error *err);
-/* Repositories of Docker Hub, or of "host[:port]/term"; *ret an array of Docker's search results. */
+/* Repositories of Docker Hub, or of "host[:port]/term"; *ret an array of Docker's search results.
+ */
 int image_search(struct image_service *s, const char *term, int64_t limit,
 		 const struct registry_auth *auth, struct json **ret, struct error *err);
 /* Archive from fd; progress messages "Loaded image: NAME" / "Loaded image ID: sha256:..." come as

@@ -21,7 +21,8 @@ void job_submit(struct jobs *j, enum job_pool pool, void (*work)(void *arg),
 		void (*done)(void *arg), void *arg);
 /* Around a job's long wait for what others do and that costs nothing meanwhile, such as a process
  * that is asked to end. The thread does not count against its pool's limit then, so that a hundred
- * stops with a grace period do not keep an inspect waiting. No-ops on other threads; do not nest. */
+ * stops with a grace period do not keep an inspect waiting. No-ops on other threads; do not nest.
+ */
 void job_wait_begin(void);
 void job_wait_end(void);
 /* Queued and running, all pools: the daemon may leave only at 0. */

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void ignore_line(const struct log_line *line UNUSED, void *arg)
 {
-	log_format_json(arg, line, "stdout");
+	log_format_json(arg, line, "stdout", NULL);
 	buf_clear(arg);
 }
 

@@ -5,8 +5,9 @@
 #include "base/mem.h"
 #include "base/parse.h"
 
-#include <limits.h>
 #include <string.h>
+
+#define VALUE_MAX ((size_t)48 << 10)
 
 void io_uri_done(struct io_uri *u)
 {
@@ -18,7 +19,7 @@ void io_uri_done(struct io_uri *u)
 /* %XX decoded; NULL when that is malformed or hides a NUL. */
 static char *decode(const char *p, size_t n, bool plus_is_space)
 {
-	autobuf struct buf out = BUF_INIT(PATH_MAX);
+	autobuf struct buf out = BUF_INIT(VALUE_MAX);
 
 	for (size_t i = 0; i < n; i++) {
 		char c = p[i];
@@ -84,6 +85,18 @@ static int parse_option(struct io_uri *u, const char *key, const char *value)
 			u->in = (enum io_stdin)words[i].setting;
 		return 0;
 	}
+	if (str_equal(key, "attrs")) {
+		u->log.attrs = value;
+		return *value == '{' && strlen(value) <= VALUE_MAX ? 0 : -EINVAL;
+	}
+	if (str_equal(key, "remote")) {
+		u->log.remote = &u->query;
+		return str_equal(value, "journald") || str_equal(value, "syslog") ? 0 : -EINVAL;
+	}
+	/* Those are logremote's. */
+	if (str_equal(key, "address") || str_equal(key, "facility") || str_equal(key, "format") ||
+	    str_equal(key, "tag") || str_has_prefix(key, "field."))
+		return 0;
 	if (str_equal(key, "max-size"))
 		return parse_size(value, &u->log.max_size);
 	if (str_equal(key, "max-file"))
@@ -153,6 +166,9 @@ int io_uri_parse(const char *text, struct io_uri *ret, struct error *err)
 		return error_set(err, ERROR_INVALID_ARGUMENT, "stdio path '%s' is not absolute",
 				 text);
 	*ret = u;
+	/* It has moved. */
+	if (u.log.remote)
+		ret->log.remote = &ret->query;
 	u = (struct io_uri){ 0 };
 	return 0;
 }

@@ -8,7 +8,7 @@
  *	file:///path		appended to
  *	binary:///path?k=v	a logger program, argv = path k v ...
  *	kistl-log:///path?driver=json-file|local|cri|none&max-size=BYTES&max-file=N
- *				&stdin=open|once|none
+ *				&stdin=open|once|none&attrs=JSON&remote=journald|syslog...
  *				the shim writes the log itself and serves attach; `local` is written
  *as json-file
  */
@@ -30,7 +30,7 @@ enum io_stdin { IO_STDIN_NONE, IO_STDIN_OPEN, IO_STDIN_ONCE };
 struct io_uri {
 	enum io_kind kind;
 	char *path;
-	struct kvs query;	/* IO_BINARY */
+	struct kvs query;	/* IO_BINARY, IO_KISTL */
 	struct log_options log; /* IO_KISTL; log.path is borrowed from path */
 	enum io_stdin in;	/* IO_KISTL */
 };

@@ -142,7 +142,8 @@ static void put_escaped(struct buf *out, const unsigned char *p, size_t n)
 	}
 }
 
-void log_format_json(struct buf *out, const struct log_line *line, const char *stream)
+void log_format_json(struct buf *out, const struct log_line *line, const char *stream,
+		     const char *attrs)
 {
 	char when[TIME_RFC3339_MAX];
 
@@ -153,7 +154,13 @@ void log_format_json(struct buf *out, const struct log_line *line, const char *s
 		buf_puts(out, "\\n");
 	buf_puts(out, "\",\"stream\":\"");
 	buf_puts(out, stream);
-	buf_puts(out, "\",\"time\":\"");
+	if (attrs) {
+		buf_puts(out, "\",\"attrs\":");
+		buf_puts(out, attrs);
+		buf_puts(out, ",\"time\":\"");
+	} else {
+		buf_puts(out, "\",\"time\":\"");
+	}
 	buf_puts(out, when);
 	buf_puts(out, "\"}\n");
 }

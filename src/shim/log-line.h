@@ -33,9 +33,11 @@ void log_cutter_feed(struct log_cutter *c, const char *p, size_t n, int64_t now,
 void log_cutter_end(struct log_cutter *c, log_line_fn fn, void *arg);
 void log_cutter_done(struct log_cutter *c);
 
-/* {"log":"text\n","stream":"stdout","time":"2026-11-23T10:00:00.123456789Z"}\n, escaped as dockerd
- * does. */
-void log_format_json(struct buf *out, const struct log_line *line, const char *stream);
+/* attrs (may be NULL): a JSON object.
+ * {"log":"text\n","stream":"stdout","attrs":{},"time":"2026-11-23T10:00:00.123456789Z"}\n, escaped
+ * as dockerd does. */
+void log_format_json(struct buf *out, const struct log_line *line, const char *stream,
+		     const char *attrs);
 /* 2026-11-23T10:00:00.123456789Z stdout F text\n; P for what no newline ended, as containerd and
  * conmon have it for the last piece of a stream too; of a terminal's "\r\n" the "\r" goes. */
 void log_format_cri(struct buf *out, const struct log_line *line, const char *stream);

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "shim/logremote.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,18 +12,21 @@
 #include <sys/stat.h>
 
 #define FLUSH_AT ((size_t)64 << 10)
+#define ATTRS_MAX ((size_t)64 << 10)
 
 struct logfile {
 	struct log_options options;
 	int fd;
 	int64_t size;
 	bool failing; /* said so once already */
+	char *attrs;
+	struct logremote *remote;
 	struct log_cutter cutters[LOG_STREAM_MAX];
 	enum log_stream current;
 };
 
 /* Formatted lines on their way to a file: empty between calls, so all logs share it. */
-static struct buf scratch = { .data = buf_empty, .max = FLUSH_AT + LOG_FORMATTED_MAX };
+static struct buf scratch = { .data = buf_empty, .max = FLUSH_AT + LOG_FORMATTED_MAX + ATTRS_MAX };
 
 static int open_file(struct logfile *l, int flags, struct error *err)
 {
@@ -52,8 +56,10 @@ int logfile_open(const struct log_options *options, struct logfile **ret, struct
 
 	l->options = *options;
 	l->options.path = xstrdup(options->path);
+	l->attrs = xstrdup(options->attrs);
 	l->fd = -1;
-	if (open_file(l, 0, err) < 0) {
+	if (open_file(l, 0, err) < 0 ||
+	    (options->remote && logremote_open(options->remote, &l->remote, err) < 0)) {
 		logfile_free(l);
 		return -1;
 	}
@@ -105,7 +111,9 @@ static void on_line(const struct log_line *line, void *arg)
 	if (l->options.driver == LOG_DRIVER_CRI)
 		log_format_cri(&scratch, line, stream);
 	else
-		log_format_json(&scratch, line, stream);
+		log_format_json(&scratch, line, stream, l->attrs);
+	if (l->remote)
+		logremote_line(l->remote, line, l->current == LOG_STDERR);
 	if (scratch.len >= FLUSH_AT)
 		flush(l);
 }
@@ -137,6 +145,8 @@ void logfile_free(struct logfile *l)
 		log_cutter_done(&l->cutters[i]);
 	if (l->fd >= 0)
 		close(l->fd);
+	logremote_free(l->remote);
+	free(l->attrs);
 	free(l->options.path);
 	free(l);
 }

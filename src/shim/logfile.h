@@ -7,6 +7,7 @@
  */
 
 #include "base/error.h"
+#include "base/map.h"
 #include "shim/log-line.h"
 
 enum log_driver {
@@ -22,6 +23,9 @@ struct log_options {
 	char *path;
 	int64_t max_size;  /* 0: no rotation */
 	int64_t max_files; /* at least 1: with 1, a full log is emptied */
+	const char *attrs; /* JSON object for each line of json-file; NULL: none. Borrowed */
+	/* Where lines go, too (logremote.h); NULL: nowhere. Borrowed until logfile_open(). */
+	const struct kvs *remote;
 };
 
 struct logfile;

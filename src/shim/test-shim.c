@@ -23,7 +23,7 @@
 
 static void put_json(const struct log_line *line, void *arg)
 {
-	log_format_json(arg, line, "stdout");
+	log_format_json(arg, line, "stdout", NULL);
 }
 
 static void expect_json(const char *in, size_t n, size_t step, const char *expected)

@@ -9,23 +9,31 @@
 
 #include <string.h>
 
+struct line_shape {
+	bool timestamps, details;
+};
+
 struct follow {
 	struct http_request *request;
 	struct loop *loop;
 	struct log_reader *reader;
-	bool tty, timestamps;
+	bool tty;
+	struct line_shape shape;
 	bool draining; /* the client is slow: wait for it */
 	struct loop_timer *until;
 	int64_t limit;
 };
 
-static int write_line(struct http_request *r, bool tty, bool timestamps, const struct log_line *l)
+static int write_line(struct http_request *r, bool tty, const struct line_shape *shape,
+		      const struct log_line *l)
 {
 	autobuf struct buf b = BUF_INIT(BUF_NO_LIMIT);
 	char time[TIME_RFC3339_MAX];
 	size_t len = l->len;
 
-	if (timestamps) {
+	if (shape->details)
+		len += strlen(l->attrs) + 1;
+	if (shape->timestamps) {
 		time_format_rfc3339_fixed(l->time, time);
 		len += strlen(time) + 1;
 	}
@@ -41,8 +49,10 @@ static int write_line(struct http_request *r, bool tty, bool timestamps, const s
 
 		buf_append(&b, head, sizeof(head));
 	}
-	if (timestamps)
+	if (shape->timestamps)
 		buf_printf(&b, "%s ", time);
+	if (shape->details)
+		buf_printf(&b, "%s ", l->attrs);
 	buf_append(&b, l->data, l->len);
 	return http_stream_write(r, b.data, b.len);
 }
@@ -75,7 +85,7 @@ static void follow_wake(void *arg)
 	if (f->draining)
 		return;
 	while ((r = log_reader_next(f->reader, &line, NULL)) > 0) {
-		int w = write_line(f->request, f->tty, f->timestamps, &line);
+		int w = write_line(f->request, f->tty, &f->shape, &line);
 
 		if (w < 0)
 			return; /* on_disconnect ends it */
@@ -150,7 +160,10 @@ static int parse_options(struct http_request *r, struct log_options *o, struct e
 HANDLER(container_logs)
 {
 	bool follow = http_query_bool(r, "follow", false);
-	bool timestamps = http_query_bool(r, "timestamps", false);
+	const struct line_shape shape = {
+		.timestamps = http_query_bool(r, "timestamps", false),
+		.details = http_query_bool(r, "details", false),
+	};
 	struct log_options o = { 0 };
 	struct log_reader *reader = NULL;
 	struct log_line line;
@@ -163,7 +176,7 @@ HANDLER(container_logs)
 		return -1;
 	http_stream_start(r, 200, !tty && api_at_least(r, 42) ? MUX_STREAM : RAW_STREAM);
 	while ((got = log_reader_next(reader, &line, NULL)) > 0) {
-		if (write_line(r, tty, timestamps, &line) < 0) {
+		if (write_line(r, tty, &shape, &line) < 0) {
 			got = -1;
 			break;
 		}
@@ -178,7 +191,7 @@ HANDLER(container_logs)
 	f->loop = engine_loop(api_engine(r));
 	f->reader = reader;
 	f->tty = tty;
-	f->timestamps = timestamps;
+	f->shape = shape;
 	f->limit = o.until;
 	loop_post(f->loop, follow_start, f);
 	return 0;
