@@ -306,8 +306,9 @@ static bool client_read(struct client *c)
 	return true;
 }
 
-/* Reads while the server takes nothing: it stops when nobody takes what it writes. */
-static bool client_send(struct client *c, const uint8_t *p, size_t n)
+/* Reads while the server takes nothing: it stops when nobody takes what it writes. That is told,
+ * for what is waited for may have come by it. */
+static bool client_send(struct client *c, const uint8_t *p, size_t n, bool *has_read)
 {
 	while (n > 0) {
 		ssize_t sent = send(c->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -320,28 +321,37 @@ static bool client_send(struct client *c, const uint8_t *p, size_t n)
 			n -= (size_t)sent;
 			continue;
 		}
-		assert_int_equal(poll(&pfd, 1, 10000), 1);
+		assert_int_equal(poll(&pfd, 1, PATIENCE_MS), 1);
+		*has_read = true;
 		if (!client_read(c))
 			return false;
 	}
 	return true;
 }
 
-void client_write(struct client *c)
+static bool client_write_all(struct client *c)
 {
+	bool has_read = false;
 	const uint8_t *p;
 
 	for (ssize_t n; (n = nghttp2_session_mem_send(c->session, &p)) > 0;) {
-		if (!client_send(c, p, (size_t)n))
-			return;
+		if (!client_send(c, p, (size_t)n, &has_read))
+			break;
 	}
+	return has_read;
+}
+
+void client_write(struct client *c)
+{
+	client_write_all(c);
 }
 
 bool client_step(struct client *c, int ms)
 {
 	struct pollfd p = { .fd = c->fd, .events = POLLIN };
 
-	client_write(c);
+	if (client_write_all(c))
+		return true;
 	if (poll(&p, 1, ms) <= 0 || !client_read(c))
 		return false;
 	client_write(c);
@@ -351,7 +361,7 @@ bool client_step(struct client *c, int ms)
 void client_wait(struct client *c, int32_t id)
 {
 	while (!client_stream(c, id)->closed)
-		assert_true(client_step(c, 5000));
+		assert_true(client_step(c, PATIENCE_MS));
 }
 
 static ssize_t read_request(nghttp2_session *session, int32_t id, uint8_t *p, size_t max,

@@ -42,6 +42,7 @@ int grpc_fixture_setup(void **state);
 int grpc_fixture_teardown(void **state);
 
 #define STREAMS 1024
+#define PATIENCE_MS 60000 /* sanitizers on a busy machine */
 
 struct stream {
 	struct buf request;

@@ -129,7 +129,7 @@ static void test_held(void **state UNUSED)
 		ids[i] = client_open(c, &(struct request){ .path = CHECK });
 		client_put_bytes(c, ids[i], text, size);
 	}
-	while (refused == 0 && client_step(c, 2000)) {
+	while (refused == 0 && client_step(c, PATIENCE_MS)) {
 		for (int i = 0; i < 20; i++)
 			refused += client_stream(c, ids[i])->closed;
 	}
@@ -159,7 +159,7 @@ static void test_many_streams(void **state UNUSED)
 	}
 	for (int i = 0; i < 900; i++) {
 		while (client_stream(c, ids[i])->n_messages < 1)
-			assert_true(client_step(c, 10000));
+			assert_true(client_step(c, PATIENCE_MS));
 	}
 	for (int i = 0; i < 900; i++) {
 		client_put(c, ids[i], "two");
@@ -197,7 +197,7 @@ static void test_ping(void **state UNUSED)
 	for (int i = 0; i < 100; i++)
 		nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL);
 	while (c->pings < 100)
-		assert_true(client_step(c, 5000));
+		assert_true(client_step(c, PATIENCE_MS));
 	still_serves(c);
 	client_free(c);
 }

@@ -97,7 +97,7 @@ static void test_echo(void **state)
 	client_put(c, id, "one");
 	client_put(c, id, "two");
 	while (s->n_messages < 2)
-		assert_true(client_step(c, 5000));
+		assert_true(client_step(c, PATIENCE_MS));
 	client_put(c, id, "three");
 	s->end = true;
 	client_expect(c, id, "0", "");
@@ -221,13 +221,13 @@ static void test_health(void **state)
 	int32_t watch = client_call(c, "/grpc.health.v1.Health/Watch", "x", NULL);
 	struct stream *s = client_stream(c, watch);
 	while (s->n_messages < 1)
-		assert_true(client_step(c, 5000));
+		assert_true(client_step(c, PATIENCE_MS));
 	loop_post(fixture.loop, set_health, c);
 	while (s->n_messages < 2)
-		assert_true(client_step(c, 5000));
+		assert_true(client_step(c, PATIENCE_MS));
 	loop_post(fixture.loop, set_health, NULL);
 	while (s->n_messages < 3)
-		assert_true(client_step(c, 5000));
+		assert_true(client_step(c, PATIENCE_MS));
 	assert_string_equal(s->messages.v[0], "\x08\x03");
 	assert_string_equal(s->messages.v[1], "\x08\x01");
 	assert_string_equal(s->messages.v[2], "\x08\x02");
@@ -248,10 +248,10 @@ static void test_drain(void **state)
 	client_put(c, id, "echo");
 	client_put(c, id, "one");
 	while (s->n_messages < 1)
-		assert_true(client_step(c, 5000));
+		assert_true(client_step(c, PATIENCE_MS));
 	loop_post(fixture.loop, drain, NULL);
 	while (c->goaways < 2)
-		assert_true(client_step(c, 5000));
+		assert_true(client_step(c, PATIENCE_MS));
 	client_put(c, id, "two");
 	s->end = true;
 	client_expect(c, id, "0", "");
