@@ -48,6 +48,13 @@ static struct container_shared *shared_of(struct container *c)
 	return s;
 }
 
+void container_share(struct container *c)
+{
+	pthread_mutex_lock(&c->e->lock);
+	shared_unref(shared_of(c));
+	pthread_mutex_unlock(&c->e->lock);
+}
+
 static void add(struct container_briefs *ret, struct container *c)
 {
 	GROW_ARRAY(ret->v, ret->n);

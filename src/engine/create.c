@@ -164,6 +164,8 @@ static void publish(struct container *c)
 {
 	autofree char *key = table_key(c->ns, c->id);
 
+	if (container_in_pod(c))
+		container_share(c);
 	pthread_mutex_lock(&c->e->lock);
 	map_set(&c->e->containers, key, container_ref(c));
 	pthread_mutex_unlock(&c->e->lock);

@@ -480,8 +480,9 @@ int container_record_write(struct container *c, bool create, struct error *err)
 	kvs_set(&r.extensions, RECORD_ENGINE, text);
 	if (c->extension)
 		kvs_set(&r.extensions, RECORD_EXTENSION, c->extension);
-	/* One that goes with its process need not be there after a power loss. */
-	bool sync = !c->config.auto_remove || c->config.mounts.n > 0;
+	/* One that goes with its process need not be there after a power loss, nor one of a pod,
+	 * whose sandbox is then no more. */
+	bool sync = !container_in_pod(c) && (!c->config.auto_remove || c->config.mounts.n > 0);
 	int ret = create ? container_record_create(&ctx, &r, sync, err)
 			 : container_record_update(&ctx, &r, err);
 	kvs_done(&r.labels);

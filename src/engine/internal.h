@@ -264,6 +264,8 @@ bool files_is_overlay(struct container *c);
 struct container_shared;
 /* e->lock is held: name, configuration or extension are other than they were. */
 void container_config_changed(struct container *c);
+/* Makes now what the first list would have to. */
+void container_share(struct container *c);
 
 /* view.c */
 struct container_view *container_view_make(struct container *c); /* e->lock is held */

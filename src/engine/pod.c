@@ -186,14 +186,35 @@ void pod_starting_done(struct pod_starting *p)
 	json_unref(p->spec);
 }
 
-static int open_rootfs(struct pod_starting *p, struct error *err)
+/* For reading only, and not where the shim mounts: the layers below the container's own. That mount
+ * takes a grace period of the kernel's to go, so it is avoided where it can be. */
+static int open_layers(struct pod_starting *p, struct error *err)
 {
 	const struct store_ctx ctx = container_store(p->c);
+	automounts struct mounts mounts = MOUNTS_INIT;
+	const char *lower = NULL;
 
 	if (snapshot_mounts(&ctx, p->c->snapshotter, p->c->id, &p->rootfs, err) < 0)
 		return -1;
-	p->rootfs_fd = mount_open_detached(&p->rootfs.v[0], err);
-	return p->rootfs_fd < 0 ? error_wrap(err, "mount the root file system") : 0;
+	const struct mount *own = &p->rootfs.v[0];
+	if (!str_equal(own->type, "overlay")) {
+		p->rootfs_fd = open(own->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return p->rootfs_fd < 0 ? error_errno(err, errno, "open '%s'", own->source) : 0;
+	}
+	struct mount *m = mounts_add(&mounts, "overlay", "overlay", NULL);
+	for (size_t i = 0; i < own->options.n; i++) {
+		const char *option = own->options.v[i];
+
+		if (str_has_prefix(option, "lowerdir="))
+			lower = option + strlen("lowerdir=");
+		if (!str_has_prefix(option, "upperdir=") && !str_has_prefix(option, "workdir="))
+			strv_push(&m->options, option);
+	}
+	if (lower && !strpbrk(lower, ":\\"))
+		p->rootfs_fd = open(lower, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	else
+		p->rootfs_fd = mount_open_detached(m, err);
+	return p->rootfs_fd < 0 ? error_wrap(err, "open the image's layers") : 0;
 }
 
 /* Shims have given the pins up, so they are named by descriptors of ours. */
@@ -273,9 +294,23 @@ static void add_annotations(struct pod_starting *p)
 		json_set_string(list, own[i].key, own[i].value ? own[i].value : "");
 }
 
+/* As the creation has found it. */
+static void known_user(struct container *c, struct user_ids *ret)
+{
+	pthread_mutex_lock(&c->e->lock);
+	ret->uid = (uint32_t)c->s.uid;
+	ret->gid = (uint32_t)c->s.gid;
+	ret->n_groups = MIN(c->s.n_groups, (size_t)USER_GROUPS_MAX);
+	if (ret->n_groups > 0)
+		memcpy(ret->groups, c->s.groups, ret->n_groups * sizeof(ret->groups[0]));
+	ret->home = xstrdup(c->s.home);
+	pthread_mutex_unlock(&c->e->lock);
+}
+
 static int build_spec(struct pod_starting *p, struct error *err)
 {
 	struct container *c = p->c;
+	CLEANUP(user_ids_done) struct user_ids user = { 0 };
 	const struct sandbox_config *k = &p->s->config;
 	autofree char *cgroup = sandbox_cgroup(p->s, c->id);
 	autofree char *hosts = path_join(p->s->dir, "hosts", NULL);
@@ -283,10 +318,13 @@ static int build_spec(struct pod_starting *p, struct error *err)
 	autofree char *resolv = path_join(p->s->dir, "resolv.conf", NULL);
 	autofree char *shm = k->ipc == POD_NS_POD && p->pod ? task_mount_path(p->pod, "shm")
 							    : xstrdup("/dev/shm");
+	if (p->task)
+		known_user(c, &user);
 	const struct spec_inputs in = {
 		.config = &c->config,
 		.id = c->id,
 		.rootfs_fd = p->rootfs_fd,
+		.user = p->task ? &user : NULL,
 		.rootfs_path = "rootfs",
 		.cgroups_path = cgroup,
 		.netns_path = p->ns_paths[SANDBOX_NET],
@@ -316,11 +354,14 @@ static void note_user(struct pod_starting *p)
 {
 	const struct json *user = json_get(json_get(p->spec, "process"), "user");
 	const struct json *groups = json_get(user, "additionalGids");
+	autostrv struct strv env = STRV_INIT;
 	struct run_state *s = &p->c->s;
 	size_t n = json_array_len(groups);
 
+	json_get_strv(json_get(p->spec, "process"), "env", &env, NULL);
 	pthread_mutex_lock(&p->c->e->lock);
 	free(s->groups);
+	str_replace(&s->home, strv_env_get(&env, "HOME"));
 	s->has_user = true;
 	s->uid = json_get_int(user, "uid", 0);
 	s->gid = json_get_int(user, "gid", 0);
@@ -361,7 +402,7 @@ int pod_check_create(struct container *c, struct error *err)
 	CLEANUP(pod_starting_done) struct pod_starting p = POD_STARTING(c);
 
 	p.s = sandbox_find(c->e, c->ns, c->config.sandbox_id, err);
-	if (!p.s || pod_make_volumes(c, err) < 0 || open_rootfs(&p, err) < 0 ||
+	if (!p.s || pod_make_volumes(c, err) < 0 || open_layers(&p, err) < 0 ||
 	    open_namespaces(&p, err) < 0 || pod_resolve_mounts(&p, err) < 0 ||
 	    build_spec(&p, err) < 0 || own_upper(&p, err) < 0)
 		return -1;
@@ -397,9 +438,6 @@ static int create_task(struct pod_starting *p, struct error *err)
 		.runtime = runtime->path,
 		.systemd_cgroup = c->e->config.systemd_cgroup,
 	};
-	/* The shim mounts the same directories: ours goes first. */
-	closep(&p->rootfs_fd);
-	p->rootfs_fd = -EBADF;
 	if (p->s->config.userns && chmod(task_bundle(p->task), 0711) < 0)
 		return error_errno(err, errno, "open the bundle to the pod's users");
 	return task_create(p->task, &request, &p->pid, err);
@@ -408,11 +446,13 @@ static int create_task(struct pod_starting *p, struct error *err)
 static int start_steps(struct pod_starting *p, struct error *err)
 {
 	struct container *c = p->c;
+	const struct store_ctx ctx = container_store(c);
 
 	p->s = sandbox_find(c->e, c->ns, c->config.sandbox_id, err);
 	p->pod = p->s ? sandbox_shim(p->s, err) : NULL;
 	if (!p->pod || task_prepare_in(p->pod, c->id, &p->task, err) < 0 ||
-	    open_namespaces(p, err) < 0 || find_pidns(p, err) < 0 || open_rootfs(p, err) < 0 ||
+	    open_namespaces(p, err) < 0 || find_pidns(p, err) < 0 ||
+	    snapshot_mounts(&ctx, c->snapshotter, c->id, &p->rootfs, err) < 0 ||
 	    pod_resolve_mounts(p, err) < 0 || build_spec(p, err) < 0 || create_task(p, err) < 0)
 		return -1;
 	return container_run_task(c, p->task, &p->pid, &p->started_at, err);
@@ -450,7 +490,6 @@ int pod_start(struct container *c, struct error *err)
 		return error_move(err, &why);
 	}
 	p.done = true;
-	note_user(&p);
 	container_started(c, p.spec, p.pid, p.started_at);
 	return 0;
 }

@@ -247,6 +247,8 @@ static void recover_container(struct container *c, bool has_bundle)
 	bool running = c->s.status == CONTAINER_RUNNING || c->s.status == CONTAINER_PAUSED;
 	bool booted = !str_equal(c->s.boot_id, c->e->boot_id);
 
+	if (container_in_pod(c))
+		container_share(c);
 	if (running && has_bundle) {
 		container_reconnect(c);
 		return;

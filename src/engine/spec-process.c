@@ -150,16 +150,18 @@ int spec_process(const struct spec_inputs *in, const struct strv *caps, struct j
 		 struct error *err)
 {
 	const struct container_config *c = in->config;
-	CLEANUP(user_ids_done) struct user_ids user = { 0 };
+	CLEANUP(user_ids_done) struct user_ids found = { 0 };
+	const struct user_ids *user = in->user ? in->user : &found;
 	autostrv struct strv env = STRV_INIT;
 	autostrv struct strv args = STRV_INIT;
 	struct json *process = json_new_object();
 
 	json_set(spec, "process", process);
-	if (user_resolve_by(in->rootfs_fd, c->user, (const char *const *)c->group_add.v,
-			    c->group_add.n, groups_policy(c), &user, err) < 0)
+	if (!in->user &&
+	    user_resolve_by(in->rootfs_fd, c->user, (const char *const *)c->group_add.v,
+			    c->group_add.n, groups_policy(c), &found, err) < 0)
 		return -1;
-	process_env(c, &user, &env);
+	process_env(c, user, &env);
 	if (c->init) {
 		strv_push(&args, INIT_TARGET);
 		strv_push(&args, "--");
@@ -167,11 +169,11 @@ int spec_process(const struct spec_inputs *in, const struct strv *caps, struct j
 	strv_extend(&args, &c->args);
 	if (c->tty)
 		json_set_bool(process, "terminal", true);
-	json_set(process, "user", user_document(&user));
+	json_set(process, "user", user_document(user));
 	json_set(process, "args", json_new_strv(&args));
 	json_set(process, "env", json_new_strv(&env));
 	json_set_string(process, "cwd", str_empty(c->cwd) ? "/" : c->cwd);
-	struct json *sets = caps_document(caps, user.uid == 0);
+	struct json *sets = caps_document(caps, user->uid == 0);
 	json_set(process, "capabilities", sets);
 	if (caps_add_ambient(c, sets, err) < 0)
 		return -1;

@@ -9,14 +9,17 @@
 #include "base/json.h"
 #include "engine/config.h"
 
+struct user_ids;
+
 struct spec_inputs {
 	const struct container_config *config;
 	const char *id;
 	/* O_PATH of the mounted rootfs: users and groups are looked up in it */
 	int rootfs_fd;
-	const char *rootfs_path;  /* goes into root.path, e.g. "rootfs" */
-	const char *cgroups_path; /* "/kistl/<id>" */
-	const char *netns_path;	  /* NULL: new one by the runtime; "" host */
+	const struct user_ids *user; /* not NULL: in place of looking them up */
+	const char *rootfs_path;     /* goes into root.path, e.g. "rootfs" */
+	const char *cgroups_path;    /* "/kistl/<id>" */
+	const char *netns_path;	     /* NULL: new one by the runtime; "" host */
 	const char *pidns_path, *ipcns_path, *utsns_path; /* for container:ID modes; NULL by mode */
 	const char *userns_path;			  /* NULL: the host's */
 	const struct id_mappings *uid_mappings, *gid_mappings;	   /* with userns_path */

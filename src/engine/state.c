@@ -60,6 +60,7 @@ static const struct json_field state_fields[] = {
 	JSON_FIELD("hasUser", FIELD_BOOL, struct state_doc, s.has_user, 0),
 	JSON_FIELD("uid", FIELD_INT, struct state_doc, s.uid, 0),
 	JSON_FIELD("gid", FIELD_INT, struct state_doc, s.gid, 0),
+	JSON_FIELD("home", FIELD_STRING, struct state_doc, s.home, 0),
 	JSON_END,
 };
 
@@ -82,6 +83,7 @@ void run_state_done(struct run_state *s)
 	free(s->health);
 	free(s->boot_id);
 	free(s->groups);
+	free(s->home);
 	endpoint_done(&s->endpoint);
 	*s = (struct run_state){ 0 };
 }
@@ -92,6 +94,7 @@ void run_state_copy(struct run_state *dst, const struct run_state *src)
 	dst->error = xstrdup(src->error);
 	dst->health = xstrdup(src->health);
 	dst->boot_id = xstrdup(src->boot_id);
+	dst->home = xstrdup(src->home);
 	if (src->n_groups > 0)
 		dst->groups = xmemdup(src->groups, src->n_groups * sizeof(*src->groups));
 	dst->endpoint = (struct endpoint){ 0 };

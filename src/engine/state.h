@@ -30,6 +30,7 @@ struct run_state {
 	int64_t uid, gid;
 	uint32_t *groups;
 	size_t n_groups;
+	char *home; /* what it has as HOME */
 };
 
 void run_state_done(struct run_state *s);
