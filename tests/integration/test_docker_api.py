@@ -66,3 +66,28 @@ def test_search(api, busybox, docker):
     assert f"{host}/busybox" in docker("search", f"{host}/busybox")
     api("GET", "/images/search?term=x&limit=101", want=400)
     api("GET", "/images/search", want=400)
+
+
+# Every endpoint of the API's table, with parameters that name nothing: none is unknown.
+ENDPOINTS = """GET /containers/json|POST /containers/create|GET /containers/x/json|GET /containers/x/top|GET /containers/x/logs
+GET /containers/x/changes|GET /containers/x/export|GET /containers/x/stats|POST /containers/x/resize|POST /containers/x/start
+POST /containers/x/stop|POST /containers/x/restart|POST /containers/x/kill|POST /containers/x/update|POST /containers/x/rename
+POST /containers/x/pause|POST /containers/x/unpause|POST /containers/x/attach|GET /containers/x/attach/ws
+POST /containers/x/wait|DELETE /containers/x|GET /containers/x/archive|PUT /containers/x/archive|POST /containers/prune
+GET /images/json|POST /build|POST /build/prune|POST /images/create|GET /images/x/json|GET /images/x/attestations
+GET /images/x/history|POST /images/x/push|POST /images/x/tag|DELETE /images/x|GET /images/search|POST /images/prune
+POST /auth|GET /info|GET /version|GET /_ping|POST /commit|GET /events?since=0&until=0|GET /system/df|GET /images/x/get
+GET /images/get|POST /images/load|POST /containers/x/exec|POST /exec/x/start|POST /exec/x/resize|GET /exec/x/json
+GET /volumes|POST /volumes/create|GET /volumes/x|PUT /volumes/x|DELETE /volumes/x|POST /volumes/prune|GET /networks
+GET /networks/x|DELETE /networks/x|POST /networks/create|POST /networks/x/connect|POST /networks/x/disconnect
+POST /networks/prune|GET /plugins|POST /session""".replace("\n", "|").split("|")
+
+
+def test_no_endpoint_is_unknown(daemon, image):
+    for line in ENDPOINTS:
+        method, path = line.split()
+        for version in ("", "/v1.24", "/v1.41", "/v1.47"):
+            status, reply = daemon.request(method, version + path, {} if method in ("POST", "PUT") else None)
+            assert not (isinstance(reply, dict) and reply.get("message") == "page not found"), line
+            assert status != 500 or path == "/auth", (line, reply)
+    daemon.clean(images=False)

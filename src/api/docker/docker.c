@@ -21,6 +21,7 @@ static const struct http_route routes[] = {
 	{ "GET", "/events", docker_system_events, 0, 0 },
 	{ "POST", "/build/prune", docker_build_prune, 0, 0 },
 
+	{ "POST", "/commit", docker_commit, HTTP_TRANSFER, BODY_MAX },
 	{ "GET", "/containers/json", docker_containers_list, 0, 0 },
 	{ "POST", "/containers/create", docker_containers_create, 0, BODY_MAX },
 	{ "POST", "/containers/prune", docker_containers_prune, 0, 0 },
