@@ -67,6 +67,8 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 		.state = c->state,
 		.bridge = c->bridge,
 		.subnet = c->subnet,
+		.loop = loop,
+		.jobs = jobs,
 	};
 
 	if (network_service_new(&network, &s->network, err) < 0)
