@@ -93,6 +93,7 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 		.n_runtimes = c->runtimes.n,
 		.default_runtime = c->default_runtime,
 		.log_driver = c->log_driver,
+		.pod_log_line = c->cri.max_log_line,
 		.log_options = c->log_options,
 		.dns = &c->dns,
 	};

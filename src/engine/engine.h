@@ -55,8 +55,9 @@ struct engine_config {
 	struct kvs log_options;
 	const struct strv *dns; /* for containers that name none; NULL: the host's; borrowed */
 	/* Of pods (engine/sandbox.h): */
-	const char *pause;   /* path of kistl-pause, NULL: beside the shim */
-	bool systemd_cgroup; /* the cgroup driver */
+	const char *pause;    /* path of kistl-pause, NULL: beside the shim */
+	bool systemd_cgroup;  /* the cgroup driver */
+	int64_t pod_log_line; /* bytes of a log's line at most; 0: 16 KiB, -1: 1 MiB */
 	/* NULL: pods have only the host's network. Borrowed, as those of runtimes. */
 	const struct pod_network *pod_network;
 };

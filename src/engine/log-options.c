@@ -467,6 +467,8 @@ int log_uri(const struct log_subject *s, char **ret, struct error *err)
 	if (str_equal(driver, "cri")) { /* pods' containers only: no user can name it */
 		put_escaped(&b, c->log_path);
 		buf_printf(&b, "?driver=cri&stdin=%s", in);
+		if (kvs_get(&c->log_options, "max-line"))
+			put_option(&b, "max-line", kvs_get(&c->log_options, "max-line"));
 		*ret = buf_steal(&b, NULL);
 		return 0;
 	}

@@ -144,6 +144,11 @@ static void inherit(struct sandbox *s, struct container_config *k)
 	str_replace(&k->runtime, s->config.runtime);
 	str_replace(&k->cgroup_parent, s->config.cgroup_parent);
 	str_replace(&k->log_driver, str_empty(k->log_path) ? "none" : "cri");
+	if (s->e->config.pod_log_line != 0) {
+		autofree char *max = xasprintf("%lld", (long long)s->e->config.pod_log_line);
+
+		kvs_set(&k->log_options, "max-line", max);
+	}
 }
 
 int pod_prepare_create(struct engine *e, const char *ns, struct container_config *k,

@@ -682,6 +682,7 @@ static int run_phase(int number)
 		.n_runtimes = 1,
 		.default_runtime = "crun",
 		.pod_network = &network,
+		.pod_log_line = -1,
 	};
 	struct phase phase = { .number = number };
 

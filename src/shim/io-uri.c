@@ -99,6 +99,9 @@ static int parse_option(struct io_uri *u, const char *key, const char *value)
 		return 0;
 	if (str_equal(key, "max-size"))
 		return parse_size(value, &u->log.max_size);
+	if (str_equal(key, "max-line"))
+		return parse_int64(value, &u->log.max_line) < 0 || u->log.max_line < -1 ? -EINVAL
+											: 0;
 	if (str_equal(key, "max-file"))
 		return parse_int64(value, &u->log.max_files);
 	return -EINVAL;

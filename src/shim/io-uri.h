@@ -7,7 +7,7 @@
  *	/path			a fifo that the client made
  *	file:///path		appended to
  *	binary:///path?k=v	a logger program, argv = path k v ...
- *	kistl-log:///path?driver=json-file|local|cri|none&max-size=BYTES&max-file=N
+ *	kistl-log:///path?driver=json-file|local|cri|none&max-size=BYTES&max-file=N&max-line=BYTES
  *				&stdin=open|once|none&attrs=JSON&remote=journald|syslog...
  *				the shim writes the log itself and serves attach; `local` is written
  *as json-file

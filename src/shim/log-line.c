@@ -15,19 +15,31 @@ static void give_out(struct log_cutter *c, const char *p, size_t n, bool complet
 	c->continues = !complete;
 }
 
+static size_t limit_of(const struct log_cutter *c)
+{
+	return c->max > 0 ? MIN(c->max, LOG_LINE_CEILING) : LOG_LINE_MAX;
+}
+
+static void make_room(struct log_cutter *c, size_t n)
+{
+	if (c->len + n <= c->room)
+		return;
+	c->room = MIN(MAX(MAX(c->room * 2, LOG_LINE_MAX), c->len + n), limit_of(c));
+	c->pending = xreallocarray(c->pending, c->room, 1);
+}
+
 /* Adds to what is pending; gives out a piece whenever it is full. */
 static void stash(struct log_cutter *c, const char *p, size_t n, log_line_fn fn, void *arg)
 {
 	while (n > 0) {
-		size_t take = MIN(n, LOG_LINE_MAX - c->len);
+		size_t take = MIN(n, limit_of(c) - c->len);
 
-		if (!c->pending)
-			c->pending = xmalloc(LOG_LINE_MAX);
+		make_room(c, take);
 		memcpy(c->pending + c->len, p, take);
 		c->len += take;
 		p += take;
 		n -= take;
-		if (c->len == LOG_LINE_MAX)
+		if (c->len == limit_of(c))
 			give_out(c, c->pending, c->len, /* complete= */ false, fn, arg);
 	}
 }
@@ -43,7 +55,7 @@ void log_cutter_feed(struct log_cutter *c, const char *p, size_t n, int64_t now,
 
 		if (c->len == 0 && !c->continues)
 			c->time = now;
-		if (newline && c->len == 0 && len < LOG_LINE_MAX) {
+		if (newline && c->len == 0 && len < limit_of(c)) {
 			give_out(c, p, len, /* complete= */ true, fn, arg);
 		} else {
 			stash(c, p, len, fn, arg);
@@ -68,7 +80,7 @@ void log_cutter_done(struct log_cutter *c)
 {
 	free(c->pending);
 	c->pending = NULL;
-	c->len = 0;
+	c->len = c->room = 0;
 }
 
 /* Length of the valid UTF-8 sequence at p, 0 if there is none. */

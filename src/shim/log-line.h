@@ -1,13 +1,16 @@
 #pragma once
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Container output to log lines, sans-IO: cutting a stream into lines of at most 16 KiB, and
+ * Container output to log lines, sans-IO: cutting a stream into lines of at most 16 KiB (if nobody
+ * asks for another limit), and
  * writing a line in Docker's json-file or in the CRI's format.
  */
 
 #include "base/buf.h"
 
 #define LOG_LINE_MAX ((size_t)16 << 10)
+/* The most that can be asked for in its place. */
+#define LOG_LINE_CEILING ((size_t)1 << 20)
 
 struct log_line {
 	const char *data; /* without its newline */
@@ -19,8 +22,9 @@ struct log_line {
 
 /* Keeps what is not a line yet; allocates only then. */
 struct log_cutter {
-	char *pending; /* LOG_LINE_MAX bytes, or NULL */
-	size_t len;
+	size_t max;    /* of a line's piece; 0: LOG_LINE_MAX */
+	char *pending; /* NULL: nothing */
+	size_t len, room;
 	bool continues; /* pieces of the present line have been given out */
 	int64_t time;
 };

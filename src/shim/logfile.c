@@ -26,7 +26,8 @@ struct logfile {
 };
 
 /* Formatted lines on their way to a file: empty between calls, so all logs share it. */
-static struct buf scratch = { .data = buf_empty, .max = FLUSH_AT + LOG_FORMATTED_MAX + ATTRS_MAX };
+static struct buf scratch = { .data = buf_empty,
+			      .max = FLUSH_AT + LOG_LINE_CEILING + LOG_FORMATTED_MAX + ATTRS_MAX };
 
 static int open_file(struct logfile *l, int flags, struct error *err)
 {
@@ -58,6 +59,9 @@ int logfile_open(const struct log_options *options, struct logfile **ret, struct
 	l->options.path = xstrdup(options->path);
 	l->attrs = xstrdup(options->attrs);
 	l->fd = -1;
+	for (int i = 0; i < LOG_STREAM_MAX && options->driver == LOG_DRIVER_CRI; i++)
+		l->cutters[i].max =
+			options->max_line < 0 ? LOG_LINE_CEILING : (size_t)options->max_line;
 	if (open_file(l, 0, err) < 0 ||
 	    (options->remote && logremote_open(options->remote, &l->remote, err) < 0)) {
 		logfile_free(l);

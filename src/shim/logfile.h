@@ -23,6 +23,7 @@ struct log_options {
 	char *path;
 	int64_t max_size;  /* 0: no rotation */
 	int64_t max_files; /* at least 1: with 1, a full log is emptied */
+	int64_t max_line;  /* CRI: bytes of a line's piece; 0: 16 KiB, -1: LOG_LINE_CEILING */
 	const char *attrs; /* JSON object for each line of json-file; NULL: none. Borrowed */
 	/* Where lines go, too (logremote.h); NULL: nowhere. Borrowed until logfile_open(). */
 	const struct kvs *remote;

@@ -102,6 +102,30 @@ static void test_long_lines_are_cut(void **state UNUSED)
 	assert_null(c.pending);
 }
 
+static void test_line_limit(void **state UNUSED)
+{
+	struct pieces p = { 0 };
+	struct log_cutter c = { .max = 10 };
+
+	log_cutter_feed(&c, "123456789012345", 15, 1, note_piece, &p);
+	log_cutter_feed(&c, "6\n", 2, 2, note_piece, &p);
+	assert_int_equal(p.n, 2);
+	assert_int_equal(p.lens[0], 10);
+	assert_false(p.complete[0]);
+	assert_int_equal(p.lens[1], 6);
+	assert_true(p.complete[1]);
+	autofree char *in = xmalloc(LOG_LINE_CEILING);
+	memset(in, 'x', LOG_LINE_CEILING);
+	p.n = 0;
+	c.max = SIZE_MAX;
+	log_cutter_feed(&c, in, LOG_LINE_CEILING - 1, 1, note_piece, &p);
+	assert_int_equal(p.n, 0);
+	log_cutter_feed(&c, in, 2, 1, note_piece, &p);
+	assert_int_equal(p.n, 1);
+	assert_int_equal(p.lens[0], LOG_LINE_CEILING);
+	log_cutter_done(&c);
+}
+
 static void test_cri_lines(void **state UNUSED)
 {
 	autobuf struct buf out = BUF_INIT(1024);
@@ -385,19 +409,13 @@ static void test_runtime_messages(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_json_lines),
-		cmocka_unit_test(test_json_escapes),
-		cmocka_unit_test(test_long_lines_are_cut),
-		cmocka_unit_test(test_cri_lines),
-		cmocka_unit_test(test_rotation),
-		cmocka_unit_test(test_detach_keys),
-		cmocka_unit_test(test_uris),
-		cmocka_unit_test(test_attach_requests),
-		cmocka_unit_test(test_command_line),
-		cmocka_unit_test(test_socket_path),
-		cmocka_unit_test(test_cgroup_paths),
-		cmocka_unit_test(test_shared_mounts),
-		cmocka_unit_test(test_runtime_messages),
+		cmocka_unit_test(test_json_lines),	   cmocka_unit_test(test_json_escapes),
+		cmocka_unit_test(test_long_lines_are_cut), cmocka_unit_test(test_cri_lines),
+		cmocka_unit_test(test_line_limit),	   cmocka_unit_test(test_rotation),
+		cmocka_unit_test(test_detach_keys),	   cmocka_unit_test(test_uris),
+		cmocka_unit_test(test_attach_requests),	   cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_socket_path),	   cmocka_unit_test(test_cgroup_paths),
+		cmocka_unit_test(test_shared_mounts),	   cmocka_unit_test(test_runtime_messages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
