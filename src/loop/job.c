@@ -54,6 +54,7 @@ static const unsigned pool_sizes[JOB_POOL_MAX] = {
 	[JOB_OPS] = 32,
 	[JOB_TRANSFER] = 8,
 	[JOB_DISK] = 2,
+	[JOB_QUICK] = 4,
 };
 
 /* The pool whose thread this is. */

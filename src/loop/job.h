@@ -4,13 +4,14 @@
  * Bounded pools of operation threads. A job belongs to exactly one side at a time: job_submit()
  * moves it to a thread, `done` (may be NULL) runs on the loop afterwards. Jobs of one pool start
  * in order of submission. Pools: JOB_OPS for requests, JOB_TRANSFER for pulls and pushes (so that
- * they never delay a kill or an inspect), JOB_DISK for removal and garbage collection.
+ * they never delay a kill or an inspect), JOB_DISK for removal and garbage collection,
+ * JOB_QUICK for what is answered from memory, so that lists never wait behind operations.
  * Threads are made on demand and leave after a while without work.
  */
 
 #include "loop/loop.h"
 
-enum job_pool { JOB_OPS, JOB_TRANSFER, JOB_DISK, JOB_POOL_MAX };
+enum job_pool { JOB_OPS, JOB_TRANSFER, JOB_DISK, JOB_QUICK, JOB_POOL_MAX };
 
 struct jobs;
 
