@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/services.h"
 
-#include "api/cri/cri.h"
 #include "api/docker/docker.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/time.h"
+#include "daemon/services-pods.h"
 #include "engine/engine.h"
 #include "image/service.h"
 #include "network/network.h"
 #include "store/store.h"
-
-#define PULL_TIMEOUT (300 * NSEC_PER_SEC)
 
 struct services {
 	struct store *store;
@@ -19,8 +16,7 @@ struct services {
 	struct network_service *network;
 	struct engine *engine;
 	struct docker_api *docker;
-	struct cri_api *cri;
-	struct strv pinned;
+	struct pod_services *pods;
 	struct runtime_entry *runtimes;
 	struct ttrpc_service shim_events;
 };
@@ -67,11 +63,13 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 		.state = c->state,
 		.bridge = c->bridge,
 		.subnet = c->subnet,
-		.loop = loop,
-		.jobs = jobs,
 	};
+	const struct config_runtime *r = config_runtime(c, c->default_runtime);
 
 	if (network_service_new(&network, &s->network, err) < 0)
+		return -1;
+	s->pods = pod_services_new(c, loop, jobs, err);
+	if (!s->pods)
 		return -1;
 	s->runtimes = xnew_array(struct runtime_entry, c->runtimes.n);
 	for (size_t i = 0; i < c->runtimes.n; i++) {
@@ -96,28 +94,10 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 		.pod_log_line = c->cri.max_log_line,
 		.log_options = c->log_options,
 		.dns = &c->dns,
-	};
-	return engine_new(&engine, &s->engine, err);
-}
-
-static int start_cri(struct services *s, const struct config *c, struct loop *loop,
-		     struct jobs *jobs, struct error *err)
-{
-	const struct config_runtime *r = config_runtime(c, c->default_runtime);
-
-	for (size_t i = 0; i < c->cri.pinned_images.n; i++)
-		strv_push(&s->pinned, c->cri.pinned_images.v[i].value);
-	const struct cri_config cri = {
-		.engine = s->engine,
-		.loop = loop,
-		.jobs = jobs,
-		.pinned = &s->pinned,
-		.pull_timeout = c->cri.pull_timeout ? c->cri.pull_timeout : PULL_TIMEOUT,
 		.systemd_cgroup = c->cri.systemd_cgroup || (r && r->systemd_cgroup),
 	};
-
-	s->cri = cri_api_new(&cri, err);
-	return s->cri ? 0 : -1;
+	pod_services_networks(s->pods, &engine, s->runtimes);
+	return engine_new(&engine, &s->engine, err);
 }
 
 struct services *services_start(const struct config *config, struct loop *loop, struct jobs *jobs,
@@ -131,7 +111,7 @@ struct services *services_start(const struct config *config, struct loop *loop, 
 		return NULL;
 	}
 	s->docker = docker_api_new(s->engine);
-	if (start_cri(s, config, loop, jobs, err) < 0) {
+	if (pod_services_start(s->pods, s->engine, err) < 0) {
 		services_stop(s);
 		return NULL;
 	}
@@ -140,7 +120,7 @@ struct services *services_start(const struct config *config, struct loop *loop, 
 
 void services_grpc(struct services *s, struct grpc_server *server)
 {
-	cri_api_add(s->cri, server);
+	cri_api_add(pod_services_cri(s->pods), server);
 }
 
 void services_http_config(struct services *s, struct http_server_config *ret)
@@ -150,20 +130,20 @@ void services_http_config(struct services *s, struct http_server_config *ret)
 
 bool services_idle(struct services *s)
 {
-	return engine_idle(s->engine);
+	return engine_idle(s->engine) && pod_services_idle(s->pods);
 }
 
 void services_stop(struct services *s)
 {
 	if (!s)
 		return;
-	cri_api_free(s->cri);
+	pod_services_stop(s->pods);
 	docker_api_free(s->docker);
 	engine_free(s->engine);
+	pod_services_free(s->pods);
 	network_service_free(s->network);
 	image_service_free(s->images);
 	store_close(s->store);
-	strv_done(&s->pinned);
 	free(s->runtimes);
 	free(s);
 }

@@ -99,13 +99,14 @@ def pod(name=None, **fields):
     name = name or "pod-" + uuid.uuid4().hex[:8]
     config = {"metadata": {"name": name, "uid": str(uuid.uuid4()), "namespace": "default", "attempt": 0},
               "hostname": name, "labels": {"io.kubernetes.pod.name": name}, "annotations": {"note": "of " + name},
-              "linux": {"security_context": {"namespace_options": {"network": 2}}}}
+              "linux": {"security_context": {"namespace_options": {"network": 2, "pid": 1}}}}
     config.update(fields)
     return config
 
 
 def container(name="c", image="docker.io/library/busybox:latest", command=("sleep", "1000"), **fields):
-    config = {"metadata": {"name": name, "attempt": 0}, "image": {"image": image}, "command": list(command),
+    spec = image if isinstance(image, dict) else {"image": image}
+    config = {"metadata": {"name": name, "attempt": 0}, "image": spec, "command": list(command),
               "labels": {"io.kubernetes.container.name": name}, "annotations": {"note": "of " + name}}
     config.update(fields)
     return config

@@ -40,6 +40,15 @@ static size_t utf8_sequence(const unsigned char *s)
 	return 0;
 }
 
+bool cri_text_valid(const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s;
+
+	for (size_t step = 1; *p && step > 0; p += step)
+		step = utf8_sequence(p);
+	return *p == '\0';
+}
+
 char *cri_text(struct arena *a, const char *s)
 {
 	const unsigned char *p = (const unsigned char *)(s ? s : "");

@@ -12,20 +12,36 @@
 
 #define CRI_NAMESPACE "k8s.io"
 
+struct cni;
 struct cri_api;
+struct streaming;
+
+/* What the configuration says of a runtime handler. */
+struct cri_handler {
+	const char *name;
+	const struct strv *pod_annotations, *container_annotations; /* patterns */
+};
 
 struct cri_config {
 	struct engine *engine;
 	struct loop *loop;
 	struct jobs *jobs;
+	struct cni *cni;	     /* of pods; borrowed */
+	struct streaming *streaming; /* borrowed */
 	const struct strv *pinned; /* names of images that the kubelet must not collect; borrowed */
 	int64_t pull_timeout;	   /* ns without progress until a pull is given up */
-	bool systemd_cgroup;	   /* the cgroup driver */
-	struct json *shown;	   /* configuration for Status with verbose; taken, may be NULL */
+	const struct cri_handler *handlers;
+	size_t n_handlers;
+	const char *unset_seccomp; /* profile where none is named; NULL: none */
+	bool restrict_oom_score_adj;
+	bool ignore_image_volumes;
+	bool cdi;
+	struct json *shown; /* configuration for Status with verbose; taken, may be NULL */
 };
 
 /* What config points to is borrowed for the life of the API. */
-struct cri_api *cri_api_new(const struct cri_config *config, struct error *err);
+struct cri_api *cri_api_new(const struct cri_config *config);
+/* Loop thread. */
 void cri_api_add(struct cri_api *a, struct grpc_server *server);
 /* Loop thread, after the server's end. NULL is fine. */
 void cri_api_free(struct cri_api *a);

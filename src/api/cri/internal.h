@@ -6,16 +6,24 @@
  */
 
 #include "api/cri/cri.h"
+#include "engine/sandbox.h"
 #include "image/service.h"
 
 #include "runtime.v1.pb-c.h"
 
+#define CADVISOR_SERVICES 3
+
 struct cri_api {
 	struct cri_config config;
+	struct engine_features features;
 	struct engine *engine;
 	struct image_service *images;
 	struct store *store;
-	struct grpc_service runtime_service, image_service;
+	struct retry *sandboxes, *containers; /* being made */
+	struct cri_events *events;
+	struct samples *samples;
+	struct grpc_method *runtime_methods; /* of all files, ends with name NULL */
+	struct grpc_service runtime_service, image_service, cadvisor_services[CADVISOR_SERVICES];
 };
 
 struct cri_api *cri_of(const struct grpc_call *c);
@@ -25,6 +33,7 @@ struct cri_api *cri_of(const struct grpc_call *c);
 /* All texts that go out: bytes that are no UTF-8 become U+FFFD, since one of them would make a
  * client drop the whole message. NULL gives "". */
 char *cri_text(struct arena *a, const char *s);
+bool cri_text_valid(const char *s);
 char **cri_texts(struct arena *a, const struct strv *s);
 /* A map<string, string>: entries of the given type, to be assigned to any array of them. */
 void *cri_map(struct arena *a, const ProtobufCMessageDescriptor *entry, const struct kvs *k,
@@ -59,8 +68,51 @@ char *cri_canonical(struct arena *a, const char *familiar);
 int cri_pull_image(struct grpc_call *c, const ProtobufCMessage *request, ProtobufCMessage *reply,
 		   struct error *err);
 
-/* --- runtime.c --- */
-extern const struct grpc_method cri_runtime_methods[];
+/* --- creations.c --- */
+extern const struct retry_ops cri_sandbox_creations, cri_container_creations;
+int cri_run_pod_sandbox(struct grpc_call *c, const ProtobufCMessage *request, struct error *err);
+int cri_create_container(struct grpc_call *c, const ProtobufCMessage *request, struct error *err);
+
+/* --- sandboxes.c --- */
+extern const struct grpc_method cri_sandbox_methods[];
+/* NOT_FOUND; INVALID_ARGUMENT for an empty id. */
+int cri_sandbox(struct cri_api *api, const char *id, struct sandbox_view **ret, struct error *err);
+/* Of all containers of a sandbox. */
+Runtime__V1__ContainerStatus **cri_pod_statuses(struct cri_api *api, struct arena *a,
+						const char *sandbox_id, size_t *ret_n);
+bool cri_labels_match(const struct kvs *labels, void *selector, size_t n);
+
+/* --- containers.c --- */
+extern const struct grpc_method cri_container_methods[];
+/* NOT_FOUND; INVALID_ARGUMENT for an empty id. */
+int cri_container(struct cri_api *api, const char *id, struct container_briefs *ret,
+		  struct error *err);
+/* FAILED_PRECONDITION unless it runs. */
+int cri_running(struct cri_api *api, const char *id, struct container_briefs *ret,
+		struct error *err);
+bool cri_is_ours(const struct container_brief *b);
+/* The spec that the runtime got; NULL when there is none yet. */
+struct json *cri_runtime_spec(struct cri_api *api, const char *id);
+
+/* --- exec.c --- */
+extern const struct grpc_method cri_exec_methods[];
+
+/* --- stats.c, metrics.c --- */
+extern const struct grpc_method cri_stats_methods[], cri_metric_methods[];
+struct interface_usage;
+/* Returns how many (at most n). */
+size_t cri_pod_interfaces(struct cri_api *api, const struct sandbox_view *v,
+			  struct interface_usage *ret, size_t n);
+
+/* --- events.c --- */
+extern const struct grpc_method cri_event_methods[];
+struct cri_events *cri_events_new(struct cri_api *api);
+/* Loop thread. */
+void cri_events_start(struct cri_events *e);
+void cri_events_free(struct cri_events *e);
+
+/* --- cadvisor.c --- */
+void cri_cadvisor_services(struct cri_api *api, struct grpc_service ret[CADVISOR_SERVICES]);
 
 /* --- status.c --- */
 int cri_status(struct grpc_call *c, const ProtobufCMessage *request, ProtobufCMessage *reply,

@@ -2,7 +2,9 @@
 /* The table of RuntimeService, the calls about the runtime itself, and the API's life. */
 #include "api/cri/internal.h"
 
+#include "api/cri/sample.h"
 #include "base/mem.h"
+#include "rpc/retry.h"
 
 #define KUBELET_API_VERSION "0.1.0" /* what the kubelet asks for, whatever the API's version */
 
@@ -36,7 +38,7 @@ static int runtime_config(struct grpc_call *c, const ProtobufCMessage *m UNUSED,
 	Runtime__V1__RuntimeConfigResponse *reply = (Runtime__V1__RuntimeConfigResponse *)r;
 
 	reply->linux = CRI_NEW(grpc_call_arena(c), linux_runtime_configuration);
-	reply->linux->cgroup_driver = cri_of(c)->config.systemd_cgroup
+	reply->linux->cgroup_driver = cri_of(c)->features.systemd_cgroup
 					      ? RUNTIME__V1__CGROUP_DRIVER__SYSTEMD
 					      : RUNTIME__V1__CGROUP_DRIVER__CGROUPFS;
 	return 0;
@@ -49,17 +51,38 @@ static int unimplemented(struct grpc_call *c UNUSED, const ProtobufCMessage *m,
 			 m->descriptor->short_name);
 }
 
-const struct grpc_method cri_runtime_methods[] = {
-	{ "Version", .unary = version, .pool = JOB_OPS },
-	{ "Status", .unary = cri_status, .pool = JOB_OPS },
-	{ "RuntimeConfig", .unary = runtime_config, .pool = JOB_OPS },
-	{ "UpdateRuntimeConfig", .unary = update_runtime_config, .pool = JOB_OPS },
-	{ "CheckpointPod", .unary = unimplemented, .pool = JOB_OPS },
-	{ "RestorePod", .unary = unimplemented, .pool = JOB_OPS },
+static const struct grpc_method own_methods[] = {
+	{ "Version", .unary = version, .pool = JOB_QUICK },
+	{ "Status", .unary = cri_status, .pool = JOB_QUICK },
+	{ "RuntimeConfig", .unary = runtime_config, .pool = JOB_QUICK },
+	{ "UpdateRuntimeConfig", .unary = update_runtime_config, .pool = JOB_QUICK },
+	{ "CheckpointPod", .unary = unimplemented, .pool = JOB_QUICK },
+	{ "RestorePod", .unary = unimplemented, .pool = JOB_QUICK },
 	{ NULL },
 };
 
-struct cri_api *cri_api_new(const struct cri_config *config, struct error *err UNUSED)
+static const struct grpc_method *const all_methods[] = {
+	own_methods,	   cri_sandbox_methods, cri_container_methods, cri_exec_methods,
+	cri_event_methods, cri_stats_methods,	cri_metric_methods,
+};
+
+static struct grpc_method *join_methods(void)
+{
+	struct grpc_method *out = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(all_methods); i++) {
+		for (const struct grpc_method *m = all_methods[i]; m->name; m++) {
+			GROW_ARRAY(out, n);
+			out[n++] = *m;
+		}
+	}
+	GROW_ARRAY(out, n);
+	out[n] = (struct grpc_method){ 0 };
+	return out;
+}
+
+struct cri_api *cri_api_new(const struct cri_config *config)
 {
 	struct cri_api *a = xnew(struct cri_api);
 
@@ -67,9 +90,17 @@ struct cri_api *cri_api_new(const struct cri_config *config, struct error *err U
 	a->engine = config->engine;
 	a->images = engine_images(config->engine);
 	a->store = engine_store(config->engine);
+	engine_features(a->engine, &a->features);
+	a->sandboxes =
+		retry_new(config->loop, config->jobs, &cri_sandbox_creations, a, RETRY_LIFETIME_MS);
+	a->containers = retry_new(config->loop, config->jobs, &cri_container_creations, a,
+				  RETRY_LIFETIME_MS);
+	a->events = cri_events_new(a);
+	a->samples = samples_new(a);
+	a->runtime_methods = join_methods();
 	a->runtime_service = (struct grpc_service){
 		.descriptor = &runtime__v1__runtime_service__descriptor,
-		.methods = cri_runtime_methods,
+		.methods = a->runtime_methods,
 		.arg = a,
 	};
 	a->image_service = (struct grpc_service){
@@ -77,19 +108,28 @@ struct cri_api *cri_api_new(const struct cri_config *config, struct error *err U
 		.methods = cri_image_methods,
 		.arg = a,
 	};
+	cri_cadvisor_services(a, a->cadvisor_services);
 	return a;
 }
 
 void cri_api_add(struct cri_api *a, struct grpc_server *server)
 {
+	cri_events_start(a->events);
 	grpc_server_add(server, &a->runtime_service);
 	grpc_server_add(server, &a->image_service);
+	for (size_t i = 0; i < CADVISOR_SERVICES; i++)
+		grpc_server_add(server, &a->cadvisor_services[i]);
 }
 
 void cri_api_free(struct cri_api *a)
 {
 	if (!a)
 		return;
+	cri_events_free(a->events);
+	samples_free(a->samples);
+	retry_free(a->sandboxes);
+	retry_free(a->containers);
 	json_unref(a->config.shown);
+	free(a->runtime_methods);
 	free(a);
 }

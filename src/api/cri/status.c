@@ -6,6 +6,7 @@
 #include "api/cri/internal.h"
 
 #include "base/mem.h"
+#include "network/cni.h"
 
 static Runtime__V1__RuntimeCondition *condition(struct arena *a, const char *type, bool status,
 						const char *reason, const char *message)
@@ -19,12 +20,15 @@ static Runtime__V1__RuntimeCondition *condition(struct arena *a, const char *typ
 	return m;
 }
 
-static Runtime__V1__RuntimeHandler *handler(struct arena *a, const char *name)
+static Runtime__V1__RuntimeHandler *handler(const struct cri_api *api, struct arena *a,
+					    const char *name)
 {
 	Runtime__V1__RuntimeHandler *m = CRI_NEW(a, runtime_handler);
 
 	m->name = cri_text(a, name);
 	m->features = CRI_NEW(a, runtime_handler_features);
+	m->features->recursive_read_only_mounts = api->features.recursive_read_only;
+	m->features->user_namespaces = api->features.user_namespaces;
 	return m;
 }
 
@@ -36,9 +40,20 @@ static void fill_handlers(const struct cri_api *api, struct arena *a,
 
 	reply->n_runtime_handlers = e->n_runtimes + 1;
 	reply->runtime_handlers = cri_array(a, e->n_runtimes + 1);
-	reply->runtime_handlers[0] = handler(a, "");
+	reply->runtime_handlers[0] = handler(api, a, "");
 	for (size_t i = 0; i < e->n_runtimes; i++)
-		reply->runtime_handlers[i + 1] = handler(a, e->runtimes[i].name);
+		reply->runtime_handlers[i + 1] = handler(api, a, e->runtimes[i].name);
+}
+
+static void fill_network(const struct cri_api *api, struct arena *a,
+			 Runtime__V1__RuntimeStatus *status)
+{
+	CLEANUP(cni_status_done) struct cni_status s = { 0 };
+
+	cni_status(api->config.cni, &s);
+	status->conditions[status->n_conditions++] =
+		condition(a, "NetworkReady", s.ready, s.ready ? "" : "NetworkPluginNotReady",
+			  s.ready ? "" : s.reason);
 }
 
 static void add_info(const struct cri_api *api, struct arena *a, Runtime__V1__StatusResponse *reply,
@@ -51,11 +66,16 @@ static void add_info(const struct cri_api *api, struct arena *a, Runtime__V1__St
 static void fill_info(const struct cri_api *api, struct arena *a,
 		      Runtime__V1__StatusResponse *reply)
 {
+	CLEANUP(cni_status_done) struct cni_status s = { 0 };
 	struct json *config = api->config.shown ? json_copy(api->config.shown) : json_new_object();
 
 	json_set_string(config, "stateDir", engine_get_config(api->engine)->state);
 	json_set_string(config, "rootDir", engine_get_config(api->engine)->root);
 	add_info(api, a, reply, "config", config);
+	add_info(api, a, reply, "cniconfig", cni_describe(api->config.cni));
+	cni_status(api->config.cni, &s);
+	add_info(api, a, reply, "lastCNILoadStatus",
+		 json_new_string(s.load_error ? s.load_error : "OK"));
 }
 
 int cri_status(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessage *r,
@@ -70,11 +90,12 @@ int cri_status(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessage 
 	reply->status->conditions = cri_array(a, 2);
 	reply->status->conditions[reply->status->n_conditions++] =
 		condition(a, "RuntimeReady", true, "", "");
-	reply->status->conditions[reply->status->n_conditions++] =
-		condition(a, "NetworkReady", false, "NetworkPluginNotReady",
-			  "no network configuration is loaded");
+	fill_network(api, a, reply->status);
 	fill_handlers(api, a, reply);
 	reply->features = CRI_NEW(a, runtime_features);
+	reply->features->supplemental_groups_policy = true;
+	reply->features->user_namespaces_host_network = api->features.user_namespaces;
+	reply->features->mount_options = true;
 	if (request->verbose)
 		fill_info(api, a, reply);
 	return 0;
