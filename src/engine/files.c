@@ -321,6 +321,7 @@ static int check_writable(const struct container *c, const char *path, struct er
 	return 0;
 }
 
+/* Without a user, the archive's owners stay, as with Docker. */
 static int set_owner(struct engine *e, const char *ns, const char *id, struct json *j,
 		     struct error *err)
 {
@@ -329,9 +330,10 @@ static int set_owner(struct engine *e, const char *ns, const char *id, struct js
 
 	if (!c)
 		return -1;
+	if (str_empty(c->config.user))
+		return 0;
 	autoclose int root = is_up(c) ? open_running_root(c, err) : open_stopped_root(c, err);
-	if (root < 0 ||
-	    user_resolve(root, c->config.user ? c->config.user : "", NULL, 0, &user, err) < 0)
+	if (root < 0 || user_resolve(root, c->config.user, NULL, 0, &user, err) < 0)
 		return -1;
 	json_set_uint(j, "uid", user.uid);
 	json_set_uint(j, "gid", user.gid);
