@@ -11,6 +11,10 @@ _kistl() {
 		words=("${COMP_WORDS[@]}") cword=$COMP_CWORD cur=${COMP_WORDS[COMP_CWORD]}
 	fi
 	mapfile -t COMPREPLY < <("${words[0]}" __complete "${words[@]:1:cword}" 2>/dev/null)
+	if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *: ]]; then
+		# A path of the container follows.
+		compopt -o nospace
+	fi
 	if [[ ${#COMPREPLY[@]} -eq 0 && $cur != -* ]]; then
 		compopt -o default
 	fi

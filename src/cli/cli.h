@@ -26,6 +26,7 @@ enum complete {
 	COMPLETE_VOLUMES,
 	COMPLETE_NETWORKS,
 	COMPLETE_NETWORK_CONTAINER,
+	COMPLETE_CONTAINER_PATH, /* "name:", or a file */
 };
 
 struct cli {

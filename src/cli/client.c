@@ -25,14 +25,29 @@ static char *default_socket(void)
 	return xstrdup(DEFAULT_SOCKET);
 }
 
-int client_init(struct client *c, const char *host, struct error *err)
+/* A daemon is started only where no other program may be expected: not for --host, DOCKER_HOST. */
+static const char *host_from_environment(bool *ret_autostart)
+{
+	const char *own = getenv("KISTL_HOST"), *docker = getenv("DOCKER_HOST");
+
+	*ret_autostart = !str_empty(own) || str_empty(docker);
+	return !str_empty(own) ? own : !str_empty(docker) ? docker : NULL;
+}
+
+int client_init(struct client *c, const char *host, const char *namespace, struct error *err)
 {
 	const char *forced = getenv("KISTL_API_VERSION");
-	const char *env = getenv("KISTL_HOST");
 
-	*c = (struct client){ .idle_fd = -EBADF, .autostart = !host };
-	if (!host && !str_empty(env))
-		host = env;
+	*c = (struct client){ .idle_fd = -EBADF };
+	if (!host)
+		host = host_from_environment(&c->autostart);
+	if (str_empty(namespace))
+	namespace = getenv("KISTL_NAMESPACE");
+	for (const char *p = namespace; p && *p; p++)
+		if ((unsigned char)*p <= ' ' || *p == 0x7f)
+			return error_set(err, ERROR_INVALID_ARGUMENT, "invalid namespace '%s'",
+					 namespace);
+	c->namespace = str_empty(namespace) ? NULL : xstrdup(namespace);
 	if (!host) {
 		c->socket = default_socket();
 	} else if (str_has_prefix(host, "unix://") && host[7]) {
@@ -53,6 +68,7 @@ void client_done(struct client *c)
 	closep(&c->idle_fd);
 	c->idle_fd = -EBADF;
 	free(TAKE_PTR(c->socket));
+	free(TAKE_PTR(c->namespace));
 	free(TAKE_PTR(c->version));
 	free(TAKE_PTR(c->server_os));
 }
@@ -148,30 +164,79 @@ static int send_all(struct exchange *ex, const char *p, size_t len, struct error
 	return 0;
 }
 
-static int send_stream(struct exchange *ex, int fd, struct error *err)
+/* A chunk of a chunked body, collected here: its size goes before it. */
+#define CHUNK_HEAD 16
+
+struct body {
+	struct exchange *ex;
+	size_t n;
+	int result; /* of the last send_all() */
+	char *chunk;
+};
+
+static int body_flush(struct body *b, struct error *err)
 {
-	autofree char *chunk = xmalloc(READ_SIZE + 32);
+	char size[CHUNK_HEAD + 1];
+	int digits = snprintf(size, sizeof(size), "%zx\r\n", b->n);
 
-	for (;;) {
-		ssize_t n = read(fd, chunk + 16, READ_SIZE);
-		char size[17];
-		int digits, r;
+	if (!b->n)
+		return 0;
+	assert(digits > 0 && digits <= CHUNK_HEAD);
+	memcpy(b->chunk + CHUNK_HEAD - digits, size, (size_t)digits);
+	memcpy(b->chunk + CHUNK_HEAD + b->n, "\r\n", 2);
+	b->result = send_all(b->ex, b->chunk + CHUNK_HEAD - digits, (size_t)digits + b->n + 2, err);
+	b->n = 0;
+	return b->result;
+}
 
+static int body_write(void *sink, const void *p, size_t n, struct error *err)
+{
+	struct body *b = sink;
+
+	while (n) {
+		size_t part = MIN(n, READ_SIZE - b->n);
+
+		memcpy(b->chunk + CHUNK_HEAD + b->n, p, part);
+		b->n += part;
+		p = (const char *)p + part;
+		n -= part;
+		if (b->n == READ_SIZE && body_flush(b, err))
+			return -1;
+	}
+	return 0;
+}
+
+static int copy_input(void *arg, request_write_fn write, void *sink, struct error *err)
+{
+	autofree char *chunk = xmalloc(READ_SIZE);
+	int fd = *(const int *)arg;
+	ssize_t n;
+
+	while ((n = read(fd, chunk, READ_SIZE)) != 0) {
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return error_errno(err, errno, "read input");
-		if (!n)
-			break;
-		digits = snprintf(size, sizeof(size), "%zx\r\n", (size_t)n);
-		assert(digits > 0 && digits <= 16);
-		memcpy(chunk + 16 - digits, size, (size_t)digits);
-		memcpy(chunk + 16 + n, "\r\n", 2);
-		r = send_all(ex, chunk + 16 - digits, (size_t)digits + (size_t)n + 2, err);
-		if (r)
-			return r;
+		if (write(sink, chunk, (size_t)n, err))
+			return -1;
 	}
-	return send_all(ex, "0\r\n\r\n", 5, err);
+	return 0;
+}
+
+/* 1: the daemon does not listen any more. */
+static int send_stream(struct exchange *ex, const struct request *req, struct error *err)
+{
+	autofree char *chunk = xmalloc(READ_SIZE + 2 * CHUNK_HEAD);
+	struct body b = { .ex = ex, .chunk = chunk };
+	int fd = req->body_fd, r;
+
+	r = req->produce ? req->produce(req->produce_arg, body_write, &b, err)
+			 : copy_input(&fd, body_write, &b, err);
+	if (r == 0)
+		r = body_flush(&b, err);
+	if (b.result)
+		return b.result;
+	return r < 0 ? -1 : send_all(ex, "0\r\n\r\n", 5, err);
 }
 
 static void build_head(const struct client *c, const struct request *req, bool versioned,
@@ -180,11 +245,13 @@ static void build_head(const struct client *c, const struct request *req, bool v
 	buf_printf(b, "%s %s%s%s HTTP/1.1\r\nHost: api.moby.localhost\r\n", req->method,
 		   versioned ? "/v" : "", versioned ? c->version : "", req->path);
 	buf_puts(b, "User-Agent: Kistl-Client/" KISTL_VERSION " (linux)\r\n");
+	if (c->namespace)
+		buf_printf(b, "X-Kistl-Namespace: %s\r\n", c->namespace);
 	if (req->auth)
 		buf_printf(b, "X-Registry-Auth: %s\r\n", req->auth);
 	if (req->upgrade)
 		buf_puts(b, "Connection: Upgrade\r\nUpgrade: tcp\r\n");
-	if (req->body_fd > 0)
+	if (req->body_fd > 0 || req->produce)
 		buf_puts(b, "Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n");
 	else if (req->body)
 		buf_printf(b, "Content-Type: application/json\r\nContent-Length: %zu\r\n",
@@ -220,8 +287,8 @@ static struct exchange *send_request(struct client *c, const struct request *req
 		return NULL;
 	}
 	r = send_all(ex, b.data, b.len, err);
-	if (r == 0 && req->body_fd > 0)
-		r = send_stream(ex, req->body_fd, err);
+	if (r == 0 && (req->body_fd > 0 || req->produce))
+		r = send_stream(ex, req, err);
 	return r < 0 ? NULL : TAKE_PTR(ex);
 }
 

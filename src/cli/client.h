@@ -17,7 +17,8 @@
 #define API_DOCUMENT_MAX (64 * 1024 * 1024)
 
 struct client {
-	char *socket; /* path */
+	char *socket;	 /* path */
+	char *namespace; /* of objects ("k8s.io"); NULL: the daemon's default */
 	bool autostart;
 	char *version;	 /* "1.47" once agreed */
 	char *server_os; /* from /_ping */
@@ -38,6 +39,8 @@ struct exchange {
 	struct buf document; /* JSON text being collected */
 };
 
+typedef int (*request_write_fn)(void *sink, const void *p, size_t n, struct error *err);
+
 struct request {
 	const char *method;
 	const char *path; /* with query, without version */
@@ -45,10 +48,14 @@ struct request {
 	const char *auth; /* X-Registry-Auth */
 	bool upgrade;	  /* hijack: Connection: Upgrade, Upgrade: tcp */
 	int body_fd;	  /* > 0: stream this as application/x-tar */
+	/* Writes the body (application/x-tar) by calling write(sink, …) until it returns non-zero,
+	 * which is then to be returned at once: without an error when the daemon wants no more. */
+	int (*produce)(void *arg, request_write_fn write, void *sink, struct error *err);
+	void *produce_arg;
 };
 
-/* host: NULL (environment, default) or "unix:///path". */
-int client_init(struct client *c, const char *host, struct error *err);
+/* host: NULL ($KISTL_HOST, $DOCKER_HOST, default) or "unix:///path". namespace: NULL or a name. */
+int client_init(struct client *c, const char *host, const char *namespace, struct error *err);
 void client_done(struct client *c);
 /* Connects and agrees on the version; every call does it when needed. */
 int client_connect(struct client *c, struct error *err);

@@ -13,6 +13,7 @@
 
 struct candidates {
 	const char *prefix;
+	const char *suffix; /* of what the daemon names */
 	struct buf out;
 };
 
@@ -26,10 +27,13 @@ static void offer(struct candidates *c, const char *word, size_t len)
 	buf_putc(&c->out, '\n');
 }
 
+/* Names of containers come with a slash. */
 static void offer_json(struct candidates *c, const char *s)
 {
-	if (s)
-		offer(c, s + (*s == '/'), strlen(s + (*s == '/')));
+	autofree char *word = s ? xasprintf("%s%s", s + (*s == '/'), c->suffix) : NULL;
+
+	if (word)
+		offer(c, word, strlen(word));
 }
 
 struct path_search {
@@ -52,7 +56,8 @@ static bool offer_path(const char *path, size_t len, void *arg)
 
 static void offer_commands(struct candidates *c, const char *group)
 {
-	static const char *const groups[] = { "container", "image", "network", "system", "volume" };
+	static const char *const groups[] = { "builder", "container", "image",
+					      "network", "system",    "volume" };
 	struct path_search s = { .c = c, .group = group };
 
 	for (const struct command *const *cmd = cli_commands; *cmd; cmd++)
@@ -140,6 +145,10 @@ static void offer_objects(struct cli *cli, struct candidates *c, enum complete w
 	case COMPLETE_NETWORKS:
 		offer_named(cli, c, "/networks", NULL);
 		break;
+	case COMPLETE_CONTAINER_PATH:
+		c->suffix = ":";
+		offer_containers(cli, c, "/containers/json?all=1");
+		break;
 	default:
 		break;
 	}
@@ -155,10 +164,62 @@ static int positionals(int argc, char **argv)
 	return n;
 }
 
+/* The value of the option before the last word, when it names an object; false: it does not. */
+static bool complete_value(struct cli *cli, struct candidates *c, const char *option)
+{
+	static const struct {
+		const char *option;
+		enum complete what;
+	} values[] = {
+		{ "--net", COMPLETE_NETWORKS },
+		{ "--network", COMPLETE_NETWORKS },
+		{ "--link", COMPLETE_CONTAINERS },
+		{ "--volume", COMPLETE_VOLUMES },
+		{ "--volumes-from", COMPLETE_CONTAINERS },
+		{ "-v", COMPLETE_VOLUMES },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+		if (strcmp(option, values[i].option) == 0) {
+			offer_objects(cli, c, values[i].what, 0);
+			return true;
+		}
+	return false;
+}
+
+/* Global options before the command: those that say whom to ask count. Returns how many words. */
+static int skip_global(struct cli *cli, int argc, char **argv)
+{
+	const char *host = NULL, *namespace = NULL;
+	int n = 0;
+
+	while (n + 1 < argc && argv[n][0] == '-') {
+		bool is_host = strcmp(argv[n], "-H") == 0 || strcmp(argv[n], "--host") == 0;
+		bool is_namespace = strcmp(argv[n], "--namespace") == 0;
+
+		if (is_host || is_namespace) {
+			if (n + 2 >= argc)
+				break;
+			*(is_host ? &host : &namespace) = argv[++n];
+		}
+		n++;
+	}
+	if (host || namespace) {
+		client_done(&cli->client);
+		client_init(&cli->client, host, namespace, NULL);
+	}
+	return n;
+}
+
 static void complete(struct cli *cli, struct candidates *c, int argc, char **argv)
 {
 	const struct command *cmd;
 	int used = 1;
+	int skipped = skip_global(cli, argc, argv);
+
+	cli->client.autostart = false;
+	argc -= skipped;
+	argv += skipped;
 
 	if (argc == 1) {
 		offer_commands(c, NULL);
@@ -184,6 +245,8 @@ static void complete(struct cli *cli, struct candidates *c, int argc, char **arg
 		offer_options(c, cmd->more_options);
 		return;
 	}
+	if (argc > used + 1 && complete_value(cli, c, argv[argc - 2]))
+		return;
 	if ((cmd->flags & COMMAND_STOP_AT_ARG) && positionals(argc - used, argv + used))
 		return;
 	offer_objects(cli, c, cmd->complete, positionals(argc - used, argv + used));
@@ -192,9 +255,9 @@ static void complete(struct cli *cli, struct candidates *c, int argc, char **arg
 static int run_complete(struct cli *cli, int argc, char **argv, struct error *err)
 {
 	struct candidates c = { .prefix = argc ? argv[argc - 1] : "",
+				.suffix = "",
 				.out = BUF_INIT(API_DOCUMENT_MAX) };
 
-	cli->client.autostart = false;
 	if (argc)
 		complete(cli, &c, argc, argv);
 	cli_write(c.out.data, c.out.len);

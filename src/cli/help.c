@@ -13,9 +13,9 @@ static const struct {
 	const char *name;
 	const char *summary;
 } groups[] = {
-	{ "container", "Manage containers" }, { "image", "Manage images" },
-	{ "network", "Manage networks" },     { "system", "Manage Kistl" },
-	{ "volume", "Manage volumes" },
+	{ "builder", "Manage builds" }, { "container", "Manage containers" },
+	{ "image", "Manage images" },	{ "network", "Manage networks" },
+	{ "system", "Manage Kistl" },	{ "volume", "Manage volumes" },
 };
 
 bool command_each_path(const struct command *c, bool (*fn)(const char *path, size_t len, void *arg),

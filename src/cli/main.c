@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *host;
+static const char *host, *namespace;
 static bool debug, want_version;
 
 const struct option cli_global_options[] = {
 	{ OPTION_BOOL, 'D', "debug", &debug, "Enable debug mode" },
 	{ OPTION_STRING, 'H', "host", &host, "Daemon socket to connect to (unix:///path)" },
+	{ OPTION_STRING, 0, "namespace", &namespace,
+	  "Namespace to look into (default \"default\"; of pods: \"k8s.io\")" },
 	{ OPTION_BOOL, 'v', "version", &want_version, "Print version information and quit" },
 	{ OPTION_END },
 };
@@ -158,7 +160,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	cli.debug = debug;
-	if (client_init(&cli.client, host, &err) < 0) {
+	if (client_init(&cli.client, host, namespace, &err) < 0) {
 		fprintf(stderr, "%s\n", error_msg(&err));
 		return 1;
 	}

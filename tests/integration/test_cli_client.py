@@ -907,7 +907,7 @@ def commands():
         text = subprocess.run([KISTL, *path, "--help"], capture_output=True, text=True).stdout
         return re.findall(r"^  ([a-z]+) +[A-Z]", text.split("Global Options")[0], re.M)
 
-    groups = {"container", "image", "network", "system", "volume"}
+    groups = {"builder", "container", "image", "network", "system", "volume"}
     for name in listed():
         if name not in groups:
             yield (name,)
@@ -919,6 +919,8 @@ def test_man_pages_name_every_option():
     """Pages of run's options cover create's, those of commands with another name are that name's."""
     missing = []
     for path in commands():
+        if path == ("compose",):
+            continue  # its options are another program's
         text = subprocess.run([KISTL, *path, "--help"], capture_output=True, text=True).stdout
         names = [path]
         if "Aliases:" in text:
