@@ -98,9 +98,7 @@ static int run_export(struct cli *cli, int argc, char **argv, struct error *err)
 		return -1;
 	if (!opts.output)
 		return copy_body(ex, STDOUT_FILENO, err);
-	return save_to_file(ex, opts.output, err) < 0
-		       ? error_wrap(err, "failed to export container")
-		       : 0;
+	return save_to_file(ex, opts.output, "export container", err);
 }
 
 static bool is_url(const char *s)
