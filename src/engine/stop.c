@@ -4,15 +4,21 @@
  * inspect, a kill or an attach is not held up by it.
  */
 
+#include "base/buf.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/time.h"
 #include "engine/sandbox-internal.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 
 #define STOP_TIMEOUT 10 /* seconds */
 #define KILL_TIMEOUT_MS 10000
+#define YOUNG (10 * NSEC_PER_SEC) /* may not have set its handlers yet */
+#define HANDLER_TIMEOUT_MS 5000
 
 static struct timespec deadline_after(int64_t ms)
 {
@@ -102,6 +108,63 @@ static int stop_signal(const struct container *c, const char *signal, struct err
 	return n;
 }
 
+/* Of a line of /proc/PID/status: sixteen hexadecimal digits. */
+static bool mask_has(const char *status, const char *name, int signal)
+{
+	const char *line = strstr(status, name), *digits = "0123456789abcdef", *digit;
+
+	if (!line || strlen(line) < strlen(name) + 16 || signal > 64)
+		return true;
+	digit = strchr(digits, line[strlen(name) + 15 - (size_t)(signal - 1) / 4]);
+	return !digit || (digit - digits) >> ((signal - 1) % 4) & 1;
+}
+
+/* The kernel throws signals away that the first process of a pid namespace has no handler for. */
+static bool is_lost_on(int pid, int signal)
+{
+	autobuf struct buf status = BUF_INIT(64 << 10);
+	autofree char *path = xasprintf("/proc/%d/status", pid);
+
+	return pid > 0 && fs_read(AT_FDCWD, path, &status) == 0 &&
+	       !mask_has(status.data, "\nSigCgt:\t", signal) &&
+	       !mask_has(status.data, "\nSigBlk:\t", signal) &&
+	       !mask_has(status.data, "\nSigIgn:\t", signal);
+}
+
+/*
+ * A stop right after the start can be faster than the process, which then would live on until the
+ * time is over. It gets the signal once more as soon as it has a handler. True: it has ended;
+ * *left_ms is what remains of the time.
+ */
+static bool signal_once_caught(struct container *c, struct task *t, int signal, int64_t *left_ms)
+{
+	int64_t pause = 5;
+
+	for (int64_t waited = 0; waited < HANDLER_TIMEOUT_MS; waited += pause) {
+		pause = MIN(MIN(pause * 2, (int64_t)100), *left_ms);
+		if (wait_exit(c, t, pause))
+			return true;
+		*left_ms -= pause;
+		if (*left_ms <= 0)
+			return false;
+		if (!is_lost_on(c->s.pid, signal)) {
+			task_kill(t, "", signal, /* all= */ false, NULL);
+			return false;
+		}
+	}
+	return false;
+}
+
+/* Time in seconds, < 0: for ever. */
+static bool wait_stop(struct container *c, struct task *t, int signal, bool lost, int timeout)
+{
+	int64_t left = timeout < 0 ? INT64_MAX : (int64_t)timeout * 1000;
+
+	if (lost && left > 0 && signal_once_caught(c, t, signal, &left))
+		return true;
+	return wait_exit(c, t, timeout < 0 ? -1 : left);
+}
+
 static int stop_running(struct container *c, int timeout, const char *signal, struct error *err)
 {
 	int number = stop_signal(c, signal, err);
@@ -117,10 +180,11 @@ static int stop_running(struct container *c, int timeout, const char *signal, st
 	/* Of a pod's: calls may overlap, and the process hears of it once. */
 	bool silent = container_in_pod(c) && (c->stopping || timeout == 0);
 	c->stopping = true;
+	bool lost = !silent && time_realtime() - c->s.started_at < YOUNG &&
+		    is_lost_on(c->s.pid, number);
 	if (!silent && container_signal(c, t, number, err) < 0)
 		return -1;
-	if (!wait_exit(c, t, timeout < 0 ? -1 : (int64_t)timeout * 1000) &&
-	    container_kill_wait(c, err) < 0)
+	if (!wait_stop(c, t, number, lost, timeout) && container_kill_wait(c, err) < 0)
 		return -1;
 	container_emit(c, "stop", NULL, NULL);
 	return 0;

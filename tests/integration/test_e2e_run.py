@@ -511,6 +511,15 @@ def test_life_cycle(kistl, runtime):
     kistl("rm", "dd")
 
 
+def test_stop_right_after_start(kistl):
+    """The process has no handler yet when the signal comes; it is asked again when it has one."""
+    for i in range(5):
+        kistl("run", "-d", "--name", f"quick{i}", "busybox", "sh", "-c",
+              "sleep 0.2; trap 'exit 3' TERM; while :; do sleep 0.1; done")
+        kistl("stop", "-t", "30", f"quick{i}")
+        assert kistl.inspect(f"quick{i}", "{{.State.ExitCode}}") == "3"
+
+
 def test_stop_gives_up_after_its_time(kistl):
     kistl("run", "-d", "--name", "deaf", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
     kistl("stop", "-t", "1", "deaf")
