@@ -63,6 +63,8 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 		.state = c->state,
 		.bridge = c->bridge,
 		.subnet = c->subnet,
+		.loop = loop,
+		.jobs = jobs,
 	};
 	const struct config_runtime *r = config_runtime(c, c->default_runtime);
 

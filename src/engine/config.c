@@ -74,7 +74,22 @@ const struct json_field config_port_fields[] = {
 	JSON_FIELD("protocol", FIELD_STRING, struct port_spec, protocol, 0),
 	JSON_FIELD("hostIp", FIELD_STRING, struct port_spec, host_ip, 0),
 	JSON_FIELD("hostPort", FIELD_INT, struct port_spec, host_port, 0),
+	JSON_FIELD("hostPortEnd", FIELD_INT, struct port_spec, host_port_end, 0),
 	JSON_FIELD("containerPort", FIELD_INT, struct port_spec, container_port, 0),
+	JSON_END,
+};
+
+static const struct json_field endpoint_fields[] = {
+	JSON_FIELD("network", FIELD_STRING, struct endpoint_spec, network, 0),
+	JSON_FIELD("ip", FIELD_STRING, struct endpoint_spec, ip, 0),
+	JSON_FIELD("ip6", FIELD_STRING, struct endpoint_spec, ip6, 0),
+	JSON_FIELD("mac", FIELD_STRING, struct endpoint_spec, mac, 0),
+	JSON_FIELD("addresses", FIELD_BOOL, struct endpoint_spec, addresses, 0),
+	JSON_FIELD("linkLocal", FIELD_STRV, struct endpoint_spec, link_local, 0),
+	JSON_FIELD("aliases", FIELD_STRV, struct endpoint_spec, aliases, 0),
+	JSON_FIELD("links", FIELD_STRV, struct endpoint_spec, links, 0),
+	JSON_FIELD("driverOpts", FIELD_KVS, struct endpoint_spec, driver_opts, 0),
+	JSON_FIELD("gwPriority", FIELD_INT, struct endpoint_spec, gw_priority, 0),
 	JSON_END,
 };
 
@@ -162,10 +177,11 @@ static const struct json_field config_fields[] = {
 	JSON_FIELD("dnsOptions", FIELD_STRV, CC, dns_options, 0),
 	JSON_FIELD("extraHosts", FIELD_STRV, CC, extra_hosts, 0),
 	JSON_FIELD("macAddress", FIELD_STRING, CC, mac_address, 0),
-	JSON_FIELD("ipAddress", FIELD_STRING, CC, ip_address, 0),
-	JSON_FIELD("networkAliases", FIELD_STRV, CC, network_aliases, 0),
+	JSON_FIELD("links", FIELD_STRV, CC, links, 0),
+	JSON_SUB("endpoints", FIELD_ARRAY, CC, endpoints, endpoint_fields, struct endpoint_spec, 0),
 	JSON_SUB("ports", FIELD_ARRAY, CC, ports, config_port_fields, struct port_spec, 0),
 	JSON_FIELD("exposedPorts", FIELD_STRV, CC, exposed_ports, 0),
+	JSON_FIELD("publishAll", FIELD_BOOL, CC, publish_all, 0),
 	JSON_FIELD("pidMode", FIELD_STRING, CC, pid_mode, 0),
 	JSON_FIELD("ipcMode", FIELD_STRING, CC, ipc_mode, 0),
 	JSON_FIELD("utsMode", FIELD_STRING, CC, uts_mode, 0),
@@ -224,6 +240,39 @@ void container_config_done(struct container_config *c)
 {
 	jsontab_done(config_fields, c);
 	*c = (struct container_config){ 0 };
+}
+
+void endpoint_spec_done(struct endpoint_spec *e)
+{
+	jsontab_done(endpoint_fields, e);
+	*e = (struct endpoint_spec){ 0 };
+}
+
+struct endpoint_spec *container_config_endpoint(struct container_config *c, const char *network)
+{
+	struct endpoint_spec *e;
+
+	for (size_t i = 0; i < c->endpoints.n; i++) {
+		if (str_equal(c->endpoints.v[i].network, network))
+			return &c->endpoints.v[i];
+	}
+	c->endpoints.v = xreallocarray(c->endpoints.v, c->endpoints.n + 1, sizeof(*c->endpoints.v));
+	e = &c->endpoints.v[c->endpoints.n++];
+	*e = (struct endpoint_spec){ .network = xstrdup(network) };
+	return e;
+}
+
+void container_config_drop_endpoint(struct container_config *c, const char *network)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->endpoints.n; i++) {
+		if (str_equal(c->endpoints.v[i].network, network))
+			endpoint_spec_done(&c->endpoints.v[i]);
+		else
+			c->endpoints.v[kept++] = c->endpoints.v[i];
+	}
+	c->endpoints.n = kept;
 }
 
 struct json *container_config_to_json(const struct container_config *c)

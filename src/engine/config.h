@@ -61,8 +61,21 @@ struct ulimit_spec {
 struct port_spec {
 	char *protocol; /* "tcp", "udp", "sctp" */
 	char *host_ip;
-	int64_t host_port; /* 0: ephemeral */
+	int64_t host_port;     /* 0: ephemeral */
+	int64_t host_port_end; /* the first free one up to this; 0: just host_port */
 	int64_t container_port;
+};
+
+/* A network that a container is to be in. */
+struct endpoint_spec {
+	char *network; /* its name */
+	char *ip, *ip6, *mac;
+	bool addresses; /* Docker's IPAMConfig was given, if only empty */
+	struct strv link_local;
+	struct strv aliases;
+	struct strv links; /* "container:alias" */
+	struct kvs driver_opts;
+	int64_t gw_priority;
 };
 
 struct health_spec {
@@ -137,14 +150,19 @@ struct container_config {
 
 	char *network_mode; /* "bridge", "host", "none", "container:ID", network name */
 	struct strv dns, dns_search, dns_options;
-	struct strv extra_hosts; /* "name:ip" */
-	char *mac_address, *ip_address;
-	struct strv network_aliases;
+	struct strv extra_hosts; /* "name:ip", "name=ip" */
+	char *mac_address;	 /* of the first network, where that one's says nothing */
+	struct strv links;	 /* "container:alias", on the default network */
+	struct {
+		struct endpoint_spec *v;
+		size_t n;
+	} endpoints; /* the one of network_mode first */
 	struct {
 		struct port_spec *v;
 		size_t n;
 	} ports;
-	struct strv exposed_ports;					    /* "80/tcp" */
+	struct strv exposed_ports; /* "80/tcp" */
+	bool publish_all;	   /* of them, those that have no host port */
 	char *pid_mode, *ipc_mode, *uts_mode, *cgroupns_mode, *userns_mode; /* Docker's words */
 
 	bool privileged;
@@ -190,6 +208,10 @@ void mount_spec_copy(struct mount_spec *dst, const struct mount_spec *src);
 void mount_spec_done(struct mount_spec *m);
 void resources_done(struct resources *r);
 void container_config_done(struct container_config *c);
+/* A new one at the end, or the one that is there. */
+struct endpoint_spec *container_config_endpoint(struct container_config *c, const char *network);
+void container_config_drop_endpoint(struct container_config *c, const char *network);
+void endpoint_spec_done(struct endpoint_spec *e);
 void container_config_copy(struct container_config *dst, const struct container_config *src);
 struct json *container_config_to_json(const struct container_config *c);
 int container_config_from_json(const struct json *j, struct container_config *ret,

@@ -206,6 +206,7 @@ int engine_create(struct engine *e, const char *ns, const char *name,
 
 	if (pod ? pod_prepare_create(e, ns, config, err) < 0
 		: (check_config(e, config, err) < 0 ||
+		   network_prepare_create(e, ns, config, err) < 0 ||
 		   volumes_prepare_create(e, ns, config, err) < 0))
 		return -1;
 	/* Who wants it removed at its end has come to run it. */
@@ -267,6 +268,7 @@ int engine_rename(struct engine *e, const char *ns, const char *id, const char *
 	pthread_mutex_lock(&e->lock);
 	map_remove(&e->names, old_key);
 	pthread_mutex_unlock(&e->lock);
+	container_rename_endpoints(c);
 	autofree char *was = xasprintf("/%s", old);
 	container_emit(c, "rename", "oldName", was);
 	return 0;

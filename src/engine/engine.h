@@ -119,7 +119,7 @@ struct container_view {
 	int64_t health_failures; /* in a row */
 	struct health_result health_results[HEALTH_RESULTS];
 	size_t n_health_results;
-	struct endpoint endpoint; /* network/network.h; ip NULL when none */
+	struct endpoints endpoints; /* network/network.h; none while it does not run */
 	char *log_path, *hosts_path, *resolv_conf_path, *hostname_path;
 	char *snapshotter, *snapshot_key;
 	struct {
@@ -345,6 +345,18 @@ int64_t engine_volume_size(const struct volume_view *v);
 /* ABORTED while in use. */
 int engine_volume_remove(struct engine *e, const char *ns, const char *name, bool force,
 			 struct error *err);
+
+/* Networks: what there is belongs to engine_network(); whose containers are in them, here. Both
+ * work on running containers and on others. `spec` is taken in any case. Codes and words are
+ * Docker's: PERMISSION_DENIED where the kind of network or an endpoint that is there forbids it. */
+int engine_network_connect(struct engine *e, const char *ns, const char *network, const char *id,
+			   struct endpoint_spec *spec, struct error *err);
+/* What a container answers to on a network that a user has made. */
+void container_dns_names(const char *name, const char *id, const char *hostname,
+			 const struct endpoint_spec *s, struct strv *ret);
+/* force: also when the container is not there (any more). */
+int engine_network_disconnect(struct engine *e, const char *ns, const char *network, const char *id,
+			      bool force, struct error *err);
 
 /* Ids of containers that use this image id. */
 int engine_image_users(struct engine *e, const char *ns, const char *image_id, struct strv *ret,

@@ -91,40 +91,6 @@ void engine_note_oom(struct engine *e, const char *ns, const char *id)
 	container_unref(c);
 }
 
-void network_emit(struct container *c, const struct endpoint *ep, const char *action)
-{
-	struct engine_event event = {
-		.ns = c->ns,
-		.type = "network",
-		.action = action,
-		.id = ep->network_id,
-	};
-
-	if (str_empty(ep->network))
-		return;
-	kvs_set(&event.attributes, "container", c->id);
-	kvs_set(&event.attributes, "name", ep->network);
-	kvs_set(&event.attributes, "type", "bridge");
-	engine_emit(c->e, &event);
-	kvs_done(&event.attributes);
-}
-
-static void leave_network(struct container *c)
-{
-	struct endpoint ep = { 0 };
-	autoerror struct error err = ERROR_INIT;
-
-	pthread_mutex_lock(&c->e->lock);
-	ep = c->s.endpoint;
-	c->s.endpoint = (struct endpoint){ 0 };
-	pthread_mutex_unlock(&c->e->lock);
-	if (!str_empty(ep.network) && network_detach(c->e->config.network, c->id, &err) < 0)
-		log_warn("take container '%s' off its network: %s, ignoring", c->id,
-			 error_msg(&err));
-	network_emit(c, &ep, "disconnect");
-	endpoint_done(&ep);
-}
-
 static void unmount_events(struct container *c)
 {
 	for (size_t i = 0; i < c->config.mounts.n; i++)
@@ -185,7 +151,7 @@ void container_finish(struct container *c)
 
 	autofree char *code = xasprintf("%u", status);
 	container_emit(c, "die", "exitCode", code);
-	leave_network(c);
+	container_leave_networks(c);
 	volumes_unmount(c);
 	unmount_events(c);
 	container_settle(c, /* booted */ false);

@@ -240,7 +240,30 @@ int volumes_resolve(struct container *c, int rootfs_fd, struct mount_specs *ret,
 char *volume_path(struct engine *e, const char *ns, const char *name);
 void volume_emit(struct engine *e, const char *ns, const char *name, const char *action,
 		 const char *key, const char *value);
-void network_emit(struct container *c, const struct endpoint *ep, const char *action);
+
+/* network.c; the container is locked but for the first. */
+/* Canonical names, the network of the mode first, what Docker refuses. */
+int network_prepare_create(struct engine *e, const char *ns, struct container_config *config,
+			   struct error *err);
+/* All endpoints, in a new namespace. */
+int container_join_networks(struct container *c, int netns, struct endpoints *ret,
+			    struct error *err);
+/* Off all networks; the events. */
+void container_leave_networks(struct container *c);
+void networks_emit(struct container *c, const struct endpoints *eps, const char *action);
+/* New names after a rename. */
+void container_rename_endpoints(struct container *c);
+
+/* network-files.c: hostname, hosts and resolv.conf in c->dir, or those of the container whose
+ * network it has. */
+int container_write_files(struct container *c, const struct endpoints *eps, char **ret_hosts,
+			  char **ret_resolv_conf, char **ret_hostname, struct error *err);
+/* hosts and resolv.conf of a container whose endpoints have changed. */
+int container_rewrite_files(struct container *c, struct error *err);
+/* "ALIAS_PORT_80_TCP_ADDR=..." of links on the default network. */
+int container_link_env(struct container *c, struct strv *ret, struct error *err);
+/* It has started, with a new address: those that link to it get to know. */
+void container_relink(struct container *c);
 
 /* Host path of a volume's mount, its subpath and all; NULL when it is not there. */
 char *volume_source(struct container *c, const struct mount_spec *m);

@@ -169,7 +169,7 @@ static void note_end(struct container *c, unsigned status, int64_t exited_at)
 {
 	pthread_mutex_lock(&c->e->lock);
 	container_note_end(c, (int)status, exited_at > 0 ? exited_at : time_realtime());
-	endpoint_done(&c->s.endpoint);
+	endpoints_done(&c->s.endpoints);
 	pthread_mutex_unlock(&c->e->lock);
 	container_save(c);
 	autofree char *code = xasprintf("%u", status);
@@ -263,7 +263,7 @@ static void recover_container(struct container *c, bool has_bundle)
 		c->s.exit_code = EXIT_UNKNOWN;
 		c->s.finished_at = time_realtime();
 		c->s.pid = 0;
-		endpoint_done(&c->s.endpoint);
+		endpoints_done(&c->s.endpoints);
 	}
 	if (running || c->s.status == CONTAINER_RESTARTING ||
 	    (booted && c->s.status == CONTAINER_EXITED))
@@ -385,18 +385,24 @@ static void wait_for_all(struct engine *e)
 
 static void reconcile_network(struct engine *e)
 {
-	autostrv struct strv alive = STRV_INIT;
+	autofree struct network_alive *alive = NULL;
+	autostrv struct strv ids = STRV_INIT;
 	autoerror struct error err = ERROR_INIT;
+	size_t n = 0;
 
 	pthread_mutex_lock(&e->lock);
+	alive = xnew_array(struct network_alive, e->containers.n + 1);
 	MAP_FOREACH (item, &e->containers) {
 		const struct container *c = map_value(item);
 
-		if (c->s.status == CONTAINER_RUNNING || c->s.status == CONTAINER_PAUSED)
-			strv_push(&alive, c->id);
+		if (c->s.status != CONTAINER_RUNNING && c->s.status != CONTAINER_PAUSED)
+			continue;
+		strv_push(&ids, c->id);
+		alive[n++] =
+			(struct network_alive){ .container_id = ids.v[ids.n - 1], .pid = c->s.pid };
 	}
 	pthread_mutex_unlock(&e->lock);
-	if (network_reconcile(e->config.network, &alive, &err) < 0)
+	if (network_reconcile(e->config.network, alive, n, &err) < 0)
 		log_err("put the networks in order: %s, ignoring", error_msg(&err));
 }
 

@@ -61,7 +61,8 @@ static char *hosts(const struct sandbox *s, const char *hostname)
 
 	if (s->config.network == POD_NS_NODE && fs_read(AT_FDCWD, "/etc/hosts", &b) == 0)
 		return buf_steal(&b, NULL);
-	return hosts_format(&STRV_INIT, NULL, s->ips.n > 0 ? s->ips.v[0] : NULL, hostname, NULL);
+	const struct host_entry own = { s->ips.n > 0 ? s->ips.v[0] : NULL, hostname };
+	return hosts_format(NULL, NULL, NULL, &own, 1);
 }
 
 int sandbox_files_write(struct sandbox *s, struct error *err)

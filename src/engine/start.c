@@ -27,7 +27,7 @@ struct starting {
 	int rootfs_fd;
 	int netns;
 	bool attached;
-	struct endpoint endpoint;
+	struct endpoints endpoints;
 	struct mount_specs mounts;
 	char *netns_path, *pidns_path, *ipcns_path, *utsns_path;
 	char *hosts_path, *resolv_conf_path, *hostname_path;
@@ -49,7 +49,7 @@ static void starting_done(struct starting *s)
 	mounts_done(&s->rootfs);
 	closep(&s->rootfs_fd);
 	closep(&s->netns);
-	endpoint_done(&s->endpoint);
+	endpoints_done(&s->endpoints);
 	mount_specs_done(&s->mounts);
 	free(s->netns_path);
 	free(s->pidns_path);
@@ -97,37 +97,6 @@ static int joined_namespace(struct starting *s, const char *mode, const char *ki
 	return 0;
 }
 
-static void requested_ports(const struct container_config *k, struct port_mapping *ports)
-{
-	for (size_t i = 0; i < k->ports.n; i++)
-		ports[i] = (struct port_mapping){
-			.protocol = k->ports.v[i].protocol,
-			.host_ip = k->ports.v[i].host_ip,
-			.host_port = (unsigned)k->ports.v[i].host_port,
-			.container_port = (unsigned)k->ports.v[i].container_port,
-		};
-}
-
-static int attach_network(struct starting *s, const char *network, struct error *err)
-{
-	const struct container_config *k = &s->c->config;
-	autofree struct port_mapping *ports = xnew_array(struct port_mapping, k->ports.n + 1);
-	const struct endpoint_request request = {
-		.container_id = s->c->id,
-		.network = network,
-		.ip = str_empty(k->ip_address) ? NULL : k->ip_address,
-		.mac = str_empty(k->mac_address) ? NULL : k->mac_address,
-		.ports = ports,
-		.n_ports = k->ports.n,
-	};
-
-	requested_ports(k, ports);
-	if (network_attach(s->c->e->config.network, s->netns, &request, &s->endpoint, err) < 0)
-		return -1;
-	s->attached = true;
-	return 0;
-}
-
 static int enter_network(struct starting *s, struct error *err)
 {
 	const char *mode = s->c->config.network_mode;
@@ -144,75 +113,20 @@ static int enter_network(struct starting *s, struct error *err)
 	if (s->netns < 0)
 		return -1;
 	s->netns_path = xasprintf("/proc/%d/fd/%d", (int)getpid(), s->netns);
-	return str_equal(mode, "none") ? 0 : attach_network(s, mode, err);
-}
-
-static int write_file(struct starting *s, const char *name, const char *text, char **ret_path,
-		      struct error *err)
-{
-	autofree char *path = path_join(s->c->dir, name, NULL);
-	autoclose int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-
-	/* In place: a bind mount of it in a container that has this one's network follows. */
-	if (fd < 0)
-		return error_errno(err, errno, "open '%s'", path);
-	int r = fs_write_all(fd, text, strlen(text));
-	if (r < 0)
-		return error_errno(err, -r, "write '%s'", path);
-	*ret_path = TAKE_PTR(path);
-	return 0;
-}
-
-/* A container in another's network has that one's files, and its name. */
-static bool borrow_files(struct starting *s)
-{
-	const char *mode = s->c->config.network_mode;
-
-	if (!mode || !str_has_prefix(mode, "container:"))
-		return false;
-	CLEANUP(container_unrefp)
-	struct container *other =
-		container_find(s->c->e, s->c->ns, mode + strlen("container:"), NULL);
-	if (!other)
-		return false;
-	s->hosts_path = path_join(other->dir, "hosts", NULL);
-	s->resolv_conf_path = path_join(other->dir, "resolv.conf", NULL);
-	s->hostname_path = path_join(other->dir, "hostname", NULL);
-	pthread_mutex_lock(&s->c->e->lock);
-	str_replace(&s->c->config.hostname, other->config.hostname);
-	container_config_changed(s->c);
-	pthread_mutex_unlock(&s->c->e->lock);
-	return true;
-}
-
-static int write_files(struct starting *s, struct error *err)
-{
-	const struct container_config *k = &s->c->config;
-	bool host = str_equal(k->network_mode, "host");
-	char host_name[256] = "";
-
-	if (borrow_files(s))
+	if (str_equal(mode, "none"))
 		return 0;
-	gethostname(host_name, sizeof(host_name) - 1);
-	const char *hostname = str_empty(k->hostname) ? host_name : k->hostname;
-	autofree char *hostname_text = xasprintf("%s\n", hostname);
-	autofree char *hosts = hosts_format(&k->extra_hosts, s->endpoint.gateway, s->endpoint.ip,
-					    hostname, k->domainname);
-	autofree char *resolv_host = resolv_conf_host();
-	const struct strv *dns = s->c->e->config.dns;
-	autofree char *resolv =
-		resolv_conf_format(resolv_host, k->dns.n == 0 && dns && !host ? dns : &k->dns,
-				   &k->dns_search, &k->dns_options, host);
-	if (write_file(s, "hostname", hostname_text, &s->hostname_path, err) < 0 ||
-	    write_file(s, "hosts", hosts, &s->hosts_path, err) < 0)
+	if (container_join_networks(s->c, s->netns, &s->endpoints, err) < 0)
 		return -1;
-	return write_file(s, "resolv.conf", resolv, &s->resolv_conf_path, err);
+	s->attached = true;
+	return 0;
 }
 
 static int build_spec(struct starting *s, struct error *err)
 {
 	struct container *c = s->c;
-	const struct container_config *k = &c->config;
+	struct container_config linked = c->config; /* borrowed, but for the environment */
+	const struct container_config *k = &linked;
+	autostrv struct strv env = STRV_INIT;
 	const char *parent = str_empty(k->cgroup_parent) ? "/kistl" : k->cgroup_parent;
 	autofree char *cgroup = xasprintf("%s%s/%s", parent[0] == '/' ? "" : "/", parent, c->id);
 
@@ -220,6 +134,12 @@ static int build_spec(struct starting *s, struct error *err)
 	    joined_namespace(s, k->ipc_mode, "ipc", "IPC", &s->ipcns_path, err) < 0 ||
 	    joined_namespace(s, k->uts_mode, "uts", "UTS", &s->utsns_path, err) < 0)
 		return -1;
+	if (k->links.n > 0) {
+		if (container_link_env(c, &env, err) < 0)
+			return -1;
+		strv_extend(&env, &k->env);
+		linked.env = env;
+	}
 	const struct spec_inputs in = {
 		.config = k,
 		.id = c->id,
@@ -299,7 +219,9 @@ static int start_steps(struct starting *s, struct error *err)
 	if (!runtime || volumes_mount(c, err) < 0 ||
 	    task_prepare(c->e->tasks, c->ns, c->id, runtime->path, &s->task, err) < 0 ||
 	    enter_network(s, err) < 0 || open_rootfs(s, err) < 0 ||
-	    volumes_resolve(c, s->rootfs_fd, &s->mounts, err) < 0 || write_files(s, err) < 0 ||
+	    volumes_resolve(c, s->rootfs_fd, &s->mounts, err) < 0 ||
+	    container_write_files(c, &s->endpoints, &s->hosts_path, &s->resolv_conf_path,
+				  &s->hostname_path, err) < 0 ||
 	    build_spec(s, err) < 0 || create_task(s, err) < 0 ||
 	    volumes_verify(&s->mounts, s->pid, err) < 0)
 		return -1;
@@ -323,8 +245,9 @@ void container_started(struct container *c, const struct json *spec, int pid, in
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->e->lock);
 	container_save(c);
-	network_emit(c, &c->s.endpoint, "connect");
+	networks_emit(c, &c->s.endpoints, "connect");
 	container_emit(c, "start", NULL, NULL);
+	container_relink(c);
 }
 
 static void commit(struct starting *s)
@@ -333,9 +256,9 @@ static void commit(struct starting *s)
 
 	s->done = true;
 	pthread_mutex_lock(&c->e->lock);
-	endpoint_done(&c->s.endpoint);
-	c->s.endpoint = s->endpoint;
-	s->endpoint = (struct endpoint){ 0 };
+	endpoints_done(&c->s.endpoints);
+	c->s.endpoints = s->endpoints;
+	s->endpoints = (struct endpoints){ 0 };
 	pthread_mutex_unlock(&c->e->lock);
 	container_started(c, s->spec, s->pid, s->started_at);
 }

@@ -17,28 +17,6 @@ struct state_doc {
 	struct run_state s;
 };
 
-static const struct json_field port_fields[] = {
-	JSON_FIELD("protocol", FIELD_STRING, struct port_mapping, protocol, 0),
-	JSON_FIELD("hostIP", FIELD_STRING, struct port_mapping, host_ip, 0),
-	JSON_FIELD("hostPort", FIELD_INT32, struct port_mapping, host_port, 0),
-	JSON_FIELD("containerPort", FIELD_INT32, struct port_mapping, container_port, 0),
-	JSON_END,
-};
-
-static const struct json_field endpoint_fields[] = {
-	JSON_FIELD("network", FIELD_STRING, struct endpoint, network, 0),
-	JSON_FIELD("networkID", FIELD_STRING, struct endpoint, network_id, 0),
-	JSON_FIELD("endpointID", FIELD_STRING, struct endpoint, endpoint_id, 0),
-	JSON_FIELD("ifname", FIELD_STRING, struct endpoint, ifname, 0),
-	JSON_FIELD("hostIfname", FIELD_STRING, struct endpoint, host_ifname, 0),
-	JSON_FIELD("mac", FIELD_STRING, struct endpoint, mac, 0),
-	JSON_FIELD("ip", FIELD_STRING, struct endpoint, ip, 0),
-	JSON_FIELD("prefix", FIELD_INT32, struct endpoint, prefix, 0),
-	JSON_FIELD("gateway", FIELD_STRING, struct endpoint, gateway, 0),
-	JSON_SUB("ports", FIELD_ARRAY, struct endpoint, ports, port_fields, struct port_mapping, 0),
-	JSON_END,
-};
-
 static const struct json_field state_fields[] = {
 	JSON_FIELD("status", FIELD_STRING, struct state_doc, status, JSON_REQUIRED),
 	JSON_FIELD("startedAt", FIELD_INT, struct state_doc, s.started_at, 0),
@@ -53,7 +31,7 @@ static const struct json_field state_fields[] = {
 	JSON_FIELD("restartDelay", FIELD_UINT, struct state_doc, s.restart_delay, 0),
 	JSON_FIELD("health", FIELD_STRING, struct state_doc, s.health, 0),
 	JSON_FIELD("healthFailures", FIELD_INT, struct state_doc, s.health_failures, 0),
-	JSON_SUB("endpoint", FIELD_OBJECT, struct state_doc, s.endpoint, endpoint_fields,
+	JSON_SUB("endpoints", FIELD_ARRAY, struct state_doc, s.endpoints, endpoint_fields,
 		 struct endpoint, 0),
 	JSON_FIELD("bootID", FIELD_STRING, struct state_doc, s.boot_id, 0),
 	JSON_FIELD("startFailed", FIELD_BOOL, struct state_doc, s.start_failed, 0),
@@ -84,7 +62,7 @@ void run_state_done(struct run_state *s)
 	free(s->boot_id);
 	free(s->groups);
 	free(s->home);
-	endpoint_done(&s->endpoint);
+	endpoints_done(&s->endpoints);
 	*s = (struct run_state){ 0 };
 }
 
@@ -97,8 +75,7 @@ void run_state_copy(struct run_state *dst, const struct run_state *src)
 	dst->home = xstrdup(src->home);
 	if (src->n_groups > 0)
 		dst->groups = xmemdup(src->groups, src->n_groups * sizeof(*src->groups));
-	dst->endpoint = (struct endpoint){ 0 };
-	endpoint_copy(&dst->endpoint, &src->endpoint);
+	endpoints_copy(&dst->endpoints, &src->endpoints);
 }
 
 struct json *run_state_to_json(const struct run_state *s)

@@ -22,7 +22,7 @@ struct run_state {
 	uint64_t restart_delay; /* ms, of the last restart */
 	char *health;
 	int64_t health_failures;
-	struct endpoint endpoint;
+	struct endpoints endpoints;
 	char *boot_id; /* of the host, when this was written */
 	/* Of pods: */
 	bool start_failed;

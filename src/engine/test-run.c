@@ -723,7 +723,7 @@ static void test_survivors(void **state UNUSED)
 
 	assert_ok(engine_inspect(engine, NS, survivor, &v, ERR));
 	assert_int_equal(v->status, CONTAINER_RUNNING);
-	assert_non_null(v->endpoint.ip);
+	assert_non_null(v->endpoints.v[0].ip);
 	container_view_free(v);
 	autofree char *out = exec_output(survivor, &code, "echo", "alive", NULL);
 	assert_string_equal(out, "alive\n");

@@ -110,15 +110,18 @@ static void test_state_document(void **state UNUSED)
 		.boot_id = xstrdup("boot"),
 	}, t = { 0 }, u = { 0 };
 
-	s.endpoint.network = xstrdup("bridge");
-	s.endpoint.ip = xstrdup("172.18.0.2");
-	s.endpoint.prefix = 16;
-	s.endpoint.ports.n = 1;
-	s.endpoint.ports.v = xnew(struct port_mapping);
-	s.endpoint.ports.v[0] = (struct port_mapping){ .protocol = xstrdup("tcp"),
-						       .host_ip = xstrdup("0.0.0.0"),
-						       .host_port = 8080,
-						       .container_port = 80 };
+	s.endpoints.v = xnew(struct endpoint);
+	s.endpoints.n = 1;
+	struct endpoint *e = s.endpoints.v;
+	e->network = xstrdup("bridge");
+	e->ip = xstrdup("172.18.0.2");
+	e->prefix = 16;
+	e->ports.n = 1;
+	e->ports.v = xnew(struct port_mapping);
+	e->ports.v[0] = (struct port_mapping){ .protocol = xstrdup("tcp"),
+					       .host_ip = xstrdup("0.0.0.0"),
+					       .host_port = 8080,
+					       .container_port = 80 };
 	autojson struct json *j = run_state_to_json(&s);
 	assert_int_equal(run_state_from_json(j, &t, &err), 0);
 	run_state_copy(&u, &t);
@@ -128,8 +131,8 @@ static void test_state_document(void **state UNUSED)
 	assert_true(u.oom_killed && u.unsettled && !u.stopped_by_user);
 	assert_string_equal(u.error, s.error);
 	assert_int_equal(u.restart_delay, 800);
-	assert_string_equal(u.endpoint.ip, "172.18.0.2");
-	assert_int_equal(u.endpoint.ports.v[0].host_port, 8080);
+	assert_string_equal(u.endpoints.v[0].ip, "172.18.0.2");
+	assert_int_equal(u.endpoints.v[0].ports.v[0].host_port, 8080);
 	assert_string_equal(u.boot_id, "boot");
 	run_state_done(&s);
 	run_state_done(&t);

@@ -189,14 +189,10 @@ static int validate_network(const struct container_config *c, struct error *err)
 				    "network mode");
 	if ((host || joined) && !str_empty(c->mac_address))
 		return INVALID(err, "conflicting options: mac-address and the network mode");
-	if (!str_empty(c->ip_address) && (str_empty(mode) || host || joined ||
-					  str_equal(mode, "bridge") || str_equal(mode, "none")))
-		return INVALID(err, "user specified IP address is supported on user defined "
-				    "networks only");
 	if (strlen(c->hostname ? c->hostname : "") > 64)
 		return INVALID(err, "invalid hostname '%s': more than 64 characters", c->hostname);
 	for (size_t i = 0; i < c->extra_hosts.n; i++) {
-		const char *colon = strchr(c->extra_hosts.v[i], ':');
+		const char *colon = strpbrk(c->extra_hosts.v[i], ":=");
 
 		if (!colon || colon == c->extra_hosts.v[i] || colon[1] == '\0')
 			return INVALID(err, "bad format for add-host: \"%s\"", c->extra_hosts.v[i]);

@@ -19,7 +19,7 @@ void container_view_free(struct container_view *v)
 	free(v->health);
 	for (size_t i = 0; i < v->n_health_results; i++)
 		free(v->health_results[i].output);
-	endpoint_done(&v->endpoint);
+	endpoints_done(&v->endpoints);
 	free(v->log_path);
 	free(v->hosts_path);
 	free(v->resolv_conf_path);
@@ -96,7 +96,7 @@ struct container_view *container_view_make(struct container *c)
 		v->health_results[i] = c->health_results[i];
 		v->health_results[i].output = xstrdup(c->health_results[i].output);
 	}
-	endpoint_copy(&v->endpoint, &c->s.endpoint);
+	endpoints_copy(&v->endpoints, &c->s.endpoints);
 	autofree char *log_name = xasprintf("%s-json.log", c->id);
 	v->log_path = path_join(c->dir, log_name, NULL);
 	v->hosts_path = path_join(c->dir, "hosts", NULL);

@@ -12,40 +12,42 @@
 
 #define RESOLV_MAX (64 << 10)
 
-static void host_line(struct buf *b, const char *ip, const char *name, const char *domain)
+/* "name:ip" or "name=ip"; the address may be IPv6, in brackets or not. */
+static void extra_line(struct buf *b, const char *extra, const char *gateway)
 {
-	buf_printf(b, "%s\t", ip);
-	if (!str_empty(domain) && !strchr(name, '.'))
-		buf_printf(b, "%s.%s ", name, domain);
-	buf_printf(b, "%s\n", name);
+	const char *at = strpbrk(extra, ":=");
+
+	if (!at)
+		return;
+	autofree char *name = xstrndup(extra, (size_t)(at - extra));
+	const char *address = str_equal(at + 1, "host-gateway") ? gateway : at + 1;
+	size_t n = address ? strlen(address) : 0;
+	if (n > 2 && address[0] == '[' && address[n - 1] == ']')
+		buf_printf(b, "%.*s\t%s\n", (int)n - 2, address + 1, name);
+	else if (n > 0)
+		buf_printf(b, "%s\t%s\n", address, name);
 }
 
-char *hosts_format(const struct strv *extra_hosts, const char *gateway, const char *ip,
-		   const char *hostname, const char *domainname)
+char *hosts_format(const char *base, const struct strv *extra_hosts, const char *gateway,
+		   const struct host_entry *entries, size_t n)
 {
+	static const char usual[] = "127.0.0.1\tlocalhost\n"
+				    "::1\tlocalhost ip6-localhost ip6-loopback\n"
+				    "fe00::0\tip6-localnet\n"
+				    "ff00::0\tip6-mcastprefix\n"
+				    "ff02::1\tip6-allnodes\n"
+				    "ff02::2\tip6-allrouters\n";
 	struct buf b = BUF_INIT(BUF_NO_LIMIT);
 
-	buf_puts(&b, "127.0.0.1\tlocalhost\n"
-		     "::1\tlocalhost ip6-localhost ip6-loopback\n"
-		     "fe00::0\tip6-localnet\n"
-		     "ff00::0\tip6-mcastprefix\n"
-		     "ff02::1\tip6-allnodes\n"
-		     "ff02::2\tip6-allrouters\n");
-	for (size_t i = 0; extra_hosts && i < extra_hosts->n; i++) {
-		const char *colon = strchr(extra_hosts->v[i], ':');
-
-		if (!colon)
-			continue;
-		autofree char *name =
-			xstrndup(extra_hosts->v[i], (size_t)(colon - extra_hosts->v[i]));
-		const char *address = colon + 1;
-		if (str_equal(address, "host-gateway"))
-			address = gateway;
-		if (!str_empty(address))
-			buf_printf(&b, "%s\t%s\n", address, name);
+	buf_puts(&b, base ? base : usual);
+	if (b.len > 0 && b.data[b.len - 1] != '\n')
+		buf_putc(&b, '\n');
+	for (size_t i = 0; extra_hosts && i < extra_hosts->n; i++)
+		extra_line(&b, extra_hosts->v[i], gateway);
+	for (size_t i = 0; i < n; i++) {
+		if (!str_empty(entries[i].ip) && !str_empty(entries[i].names))
+			buf_printf(&b, "%s\t%s\n", entries[i].ip, entries[i].names);
 	}
-	if (!str_empty(ip) && !str_empty(hostname))
-		host_line(&b, ip, hostname, domainname);
 	return buf_steal(&b, NULL);
 }
 
@@ -93,20 +95,72 @@ static size_t section(struct buf *b, const struct strv *lines, const char *word,
 	return n;
 }
 
+static bool has_ndots(const struct strv *lines, const struct strv *options)
+{
+	for (size_t i = 0; options && i < options->n; i++) {
+		if (str_has_prefix(options->v[i], "ndots:"))
+			return true;
+	}
+	for (size_t i = 0; (!options || options->n == 0) && i < lines->n; i++) {
+		const char *value = keyword(lines->v[i], "options");
+
+		if (value && strstr(value, "ndots:"))
+			return true;
+	}
+	return false;
+}
+
+/* What the name server asks is told as a comment: people look for it. */
+static void own_comment(struct buf *b, const struct strv *lines, const struct strv *dns)
+{
+	autostrv struct strv servers = STRV_INIT;
+
+	if (dns && dns->n > 0)
+		strv_copy(&servers, dns);
+	for (size_t i = 0; (!dns || dns->n == 0) && i < lines->n; i++) {
+		const char *value = keyword(lines->v[i], "nameserver");
+
+		if (value)
+			strv_push_printf(&servers, "host(%s)", value);
+	}
+	autofree char *text = strv_join(&servers, " ");
+	buf_printf(b, "\n# Names of this network, else asked from: [%s]\n", text);
+}
+
 char *resolv_conf_format(const char *host_text, const struct strv *dns, const struct strv *search,
-			 const struct strv *options, bool host_network)
+			 const struct strv *options, enum resolv_mode mode)
 {
 	struct buf b = BUF_INIT(BUF_NO_LIMIT);
 	autostrv struct strv lines = STRV_INIT;
 	bool no_search = search && search->n == 1 && str_equal(search->v[0], ".");
+	bool bridge = mode == RESOLV_BRIDGE;
 
 	strv_split(&lines, host_text ? host_text : "", "\n");
-	if (section(&b, &lines, "nameserver", dns, true, !host_network) == 0 && !host_network)
+	if (mode == RESOLV_OWN)
+		buf_puts(&b, "nameserver 127.0.0.11\n");
+	else if (section(&b, &lines, "nameserver", dns, true, bridge) == 0 && bridge)
 		buf_puts(&b, "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
 	if (!no_search)
 		section(&b, &lines, "search", search, false, false);
 	section(&b, &lines, "options", options, false, false);
+	if (mode == RESOLV_OWN && !has_ndots(&lines, options))
+		buf_puts(&b, "options ndots:0\n");
+	if (mode == RESOLV_OWN)
+		own_comment(&b, &lines, dns);
 	return buf_steal(&b, NULL);
+}
+
+void resolv_conf_servers(const char *text, struct strv *ret)
+{
+	autostrv struct strv lines = STRV_INIT;
+
+	strv_split(&lines, text, "\n");
+	for (size_t i = 0; i < lines.n; i++) {
+		const char *value = keyword(lines.v[i], "nameserver");
+
+		if (value && value[0] != '\0')
+			strv_take(ret, xstrndup(value, strcspn(value, " \t#;")));
+	}
 }
 
 /* systemd-resolved's stub is useless in another namespace; what it forwards to lies beside it. */

@@ -4,7 +4,7 @@
  * pool's threads keep the host's namespace. The descriptor alone keeps the new namespace alive.
  */
 
-#include "network/network.h"
+#include "network/internal.h"
 
 #include "base/buf.h"
 #include "base/fs.h"
@@ -65,6 +65,22 @@ int netns_create(struct error *err)
 	if (c.fd < 0)
 		return error_errno(err, c.error, "%s a new network namespace", c.step);
 	return c.fd;
+}
+
+/* A thread that cannot come back must not go on. */
+int netns_call(int netns_fd, int (*fn)(void *arg, struct error *err), void *arg, struct error *err)
+{
+	autoclose int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (own < 0)
+		return error_errno(err, errno, "open the network namespace of this thread");
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return error_errno(err, errno, "enter the container's network namespace");
+	r = fn(arg, err);
+	if (setns(own, CLONE_NEWNET) < 0)
+		abort();
+	return r;
 }
 
 /* "  eth0: rx_bytes packets errs drop fifo frame compressed multicast tx_bytes ..." */

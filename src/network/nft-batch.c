@@ -32,12 +32,24 @@ void nft_batch_done(struct nft_batch *b)
 
 int nft_batch_begin(struct nft_batch *b, uint16_t family, struct error *err)
 {
+	return nft_batch_begin_sized(b, family, 0, err);
+}
+
+int nft_batch_begin_sized(struct nft_batch *b, uint16_t family, size_t more, struct error *err)
+{
+	size_t size = BATCH_SIZE + more;
+	int buffer = (int)MIN(2 * size, (size_t)64 << 20);
+
 	b->family = family;
 	b->sock = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
 	if (!b->sock || mnl_socket_bind(b->sock, 0, MNL_SOCKET_AUTOPID) < 0)
 		return error_errno(err, errno, "open a netfilter netlink socket");
-	b->buf = xmalloc(2 * BATCH_SIZE);
-	b->b = mnl_nlmsg_batch_start(b->buf, BATCH_SIZE);
+	/* A transaction goes to the kernel by one sendmsg(2). */
+	if (more > 0)
+		setsockopt(mnl_socket_get_fd(b->sock), SOL_SOCKET, SO_SNDBUFFORCE, &buffer,
+			   sizeof(buffer));
+	b->buf = xmalloc(size + BATCH_SIZE);
+	b->b = mnl_nlmsg_batch_start(b->buf, size);
 	nftnl_batch_begin(mnl_nlmsg_batch_current(b->b), ++b->seq);
 	mnl_nlmsg_batch_next(b->b);
 	return 0;

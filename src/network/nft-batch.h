@@ -22,6 +22,8 @@ struct nft_batch {
 };
 
 int nft_batch_begin(struct nft_batch *b, uint16_t family, struct error *err);
+/* The same, with room for `more` bytes beyond 64 KiB. */
+int nft_batch_begin_sized(struct nft_batch *b, uint16_t family, size_t more, struct error *err);
 void nft_batch_done(struct nft_batch *b);
 /* Header of the next message, to be filled and then ended by nft_batch_next(). All together must
  * stay below 64 KiB. */

@@ -532,7 +532,8 @@ class Daemon:
             subprocess.run(["umount", "-l", mount.split(" ", 1)[1]], capture_output=True)
         if any(link["ifname"] == self.bridge for link in links()):
             subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
-        subprocess.run(["nft", "delete", "table", "ip", self.bridge], capture_output=True)
+        for family in ("ip", "ip6"):
+            subprocess.run(["nft", "delete", "table", family, self.bridge], capture_output=True)
         if self.notify:
             self.notify.close()
         if self.own_base:

@@ -169,7 +169,10 @@ FAILURES = [
      "Interval in Healthcheck cannot be less than 1ms"),
     (["run", "--rm", "--log-driver", "nosuch", "busybox"], 125,
      'error looking up logging plugin nosuch: plugin "nosuch" not found'),
-    (["network", "connect", "bridge", "sleeper"], 1, "not supported"),
+    (["network", "connect", "host", "sleeper"], 1,
+     "container cannot be disconnected from host network or connected to host network"),
+    (["network", "disconnect", "bridge", "nosuch"], 1, "No such container: nosuch"),
+    (["network", "connect", "nosuch", "sleeper"], 1, "network nosuch not found"),
 ]
 
 

@@ -80,8 +80,15 @@ static bool network_matches(const char *value, const void *arg)
 {
 	const struct container_view *v = arg;
 
-	return str_equal(v->endpoint.network, value) || str_equal(v->endpoint.network_id, value) ||
-	       str_equal(v->config.network_mode, value);
+	for (size_t i = 0; i < v->endpoints.n; i++) {
+		if (str_equal(v->endpoints.v[i].network_id, value))
+			return true;
+	}
+	for (size_t i = 0; i < v->config.endpoints.n; i++) {
+		if (str_equal(v->config.endpoints.v[i].network, value))
+			return true;
+	}
+	return str_equal(v->config.network_mode, value);
 }
 
 /* "80", "80/tcp", "8000-8010/udp": does it name this port? */
@@ -99,18 +106,15 @@ static bool port_in(const char *value, unsigned port, const char *protocol)
 	return port >= first && port <= last && str_equal(slash ? slash + 1 : "tcp", protocol);
 }
 
+static bool is_port(const struct port_mapping *p, const void *value)
+{
+	return port_in(value, p->host_port, p->protocol) ||
+	       port_in(value, p->container_port, p->protocol);
+}
+
 static bool publish_matches(const char *value, const void *arg)
 {
-	const struct container_view *v = arg;
-
-	for (size_t i = 0; i < v->endpoint.ports.n; i++) {
-		const struct port_mapping *p = &v->endpoint.ports.v[i];
-
-		if (port_in(value, p->host_port, p->protocol) ||
-		    port_in(value, p->container_port, p->protocol))
-			return true;
-	}
-	return false;
+	return container_publishes(arg, is_port, value);
 }
 
 static bool expose_matches(const char *value, const void *arg)
@@ -320,6 +324,27 @@ static int create(struct http_request *r, struct create_request *c, struct error
 	return 0;
 }
 
+static int add_key(const char *key, struct json *value UNUSED, void *arg)
+{
+	strv_push(arg, key);
+	return 0;
+}
+
+/* Several networks at once came with 1.44. */
+static int check_version(const struct http_request *r, const struct json *body, struct error *err)
+{
+	const struct json *endpoints =
+		json_get(json_get(body, "NetworkingConfig"), "EndpointsConfig");
+	autostrv struct strv names = STRV_INIT;
+
+	if (api_at_least(r, 44) || json_object_len(endpoints) < 2)
+		return 0;
+	json_object_each(endpoints, add_key, &names);
+	autofree char *text = strv_join(&names, ", ");
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+			 "Container cannot be created with multiple network endpoints: %s", text);
+}
+
 HANDLER(containers_create)
 {
 	autojson struct json *body = NULL;
@@ -328,7 +353,7 @@ HANDLER(containers_create)
 
 	if (http_body_json(r, &body, err) < 0 || create_request_parse(body, &c, err) < 0)
 		return -1;
-	result = create(r, &c, err);
+	result = check_version(r, body, err) < 0 ? -1 : create(r, &c, err);
 	create_request_done(&c);
 	return result;
 }

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#define ENDPOINTS_MAX 64
+
 struct health_document {
 	struct strv test;
 	int64_t interval, timeout, start_period, start_interval, retries;
@@ -153,6 +155,7 @@ static const struct json_field host_fields[] = {
 	JSON_FIELD("DnsOptions", FIELD_STRV, H, c.dns_options, 0),
 	JSON_FIELD("DnsSearch", FIELD_STRV, H, c.dns_search, 0),
 	JSON_FIELD("ExtraHosts", FIELD_STRV, H, c.extra_hosts, 0),
+	JSON_FIELD("Links", FIELD_STRV, H, c.links, 0),
 	JSON_FIELD("GroupAdd", FIELD_STRV, H, c.group_add, 0),
 	JSON_FIELD("IpcMode", FIELD_STRING, H, c.ipc_mode, 0),
 	JSON_FIELD("OomScoreAdj", FIELD_INT, H, c.oom_score_adj, 0),
@@ -261,14 +264,29 @@ static int port_number(const char *s, int64_t *ret)
 	return parse_int64(s, ret) < 0 || *ret < 0 || *ret > 65535 ? -1 : 0;
 }
 
+/* "8080", or "8000-8010": the first that is free. */
+static int port_range(const char *s, int64_t *ret_first, int64_t *ret_last)
+{
+	autofree char *first = xstrndup(s, strcspn(s, "-"));
+	const char *dash = strchr(s, '-');
+
+	*ret_first = *ret_last = 0;
+	if (str_empty(s))
+		return 0;
+	if (port_number(first, ret_first) < 0)
+		return -1;
+	return dash && (port_number(dash + 1, ret_last) < 0 || *ret_last < *ret_first) ? -1 : 0;
+}
+
 static void port_add(struct container_config *c, const char *protocol, const char *ip,
-		     int64_t host_port, int64_t port)
+		     int64_t host_port, int64_t host_port_end, int64_t port)
 {
 	GROW_ARRAY(c->ports.v, c->ports.n);
 	c->ports.v[c->ports.n++] = (struct port_spec){
 		.protocol = xstrdup(protocol),
 		.host_ip = str_empty(ip) ? NULL : xstrdup(ip),
 		.host_port = host_port,
+		.host_port_end = host_port_end,
 		.container_port = port,
 	};
 }
@@ -285,7 +303,7 @@ static int add_binding(const char *key, struct json *bindings, void *arg)
 	const char *slash = strchr(key, '/');
 	autofree char *number = slash ? xstrndup(key, (size_t)(slash - key)) : xstrdup(key);
 	const char *protocol = slash ? slash + 1 : "tcp";
-	int64_t port, host_port;
+	int64_t port, host_port, last;
 
 	if (port_number(number, &port) < 0 || port == 0)
 		return error_set(w->err, ERROR_INVALID_ARGUMENT,
@@ -294,11 +312,10 @@ static int add_binding(const char *key, struct json *bindings, void *arg)
 		const struct json *b = json_array_get(bindings, i);
 		const char *host = json_get_string(b, "HostPort");
 
-		host_port = 0;
-		if (!str_empty(host) && port_number(host, &host_port) < 0)
+		if (port_range(host ? host : "", &host_port, &last) < 0)
 			return error_set(w->err, ERROR_INVALID_ARGUMENT,
 					 "invalid port specification: \"%s\"", host);
-		port_add(w->c, protocol, json_get_string(b, "HostIp"), host_port, port);
+		port_add(w->c, protocol, json_get_string(b, "HostIp"), host_port, last, port);
 	}
 	return 0;
 }
@@ -400,27 +417,33 @@ static int translate_config(struct config_document *d, struct create_request *re
 	return 0;
 }
 
-/* NetworkingConfig: the endpoint of the network that NetworkMode names; one network a container. */
+struct endpoint_walk {
+	struct container_config *c;
+	struct error *err;
+};
+
+static int add_endpoint(const char *name, struct json *settings, void *arg)
+{
+	struct endpoint_walk *w = arg;
+	const char *network = str_equal(name, "default") ? "bridge" : name;
+
+	if (w->c->endpoints.n >= ENDPOINTS_MAX)
+		return error_set(w->err, ERROR_INVALID_ARGUMENT, "more than %d networks",
+				 ENDPOINTS_MAX);
+	if (endpoint_settings_parse(settings, container_config_endpoint(w->c, network), w->err) < 0)
+		return error_wrap(w->err, "NetworkingConfig.EndpointsConfig.%s", name);
+	return 0;
+}
+
+/* NetworkingConfig; the mode's network comes first whether it is there or not. */
 static int translate_network(const struct json *body, struct container_config *c, struct error *err)
 {
 	struct json *endpoints = json_get(json_get(body, "NetworkingConfig"), "EndpointsConfig");
-	struct json *e;
-	const char *ip;
+	struct endpoint_walk w = { c, err };
 
 	if (str_empty(c->network_mode) || str_equal(c->network_mode, "default"))
 		str_replace(&c->network_mode, "bridge");
-	if (json_object_len(endpoints) > 1)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-				 "Container cannot be created with more than one network endpoint");
-	e = json_get(endpoints, c->network_mode);
-	if (!e && str_equal(c->network_mode, "bridge"))
-		e = json_get(endpoints, "default");
-	ip = json_get_string(json_get(e, "IPAMConfig"), "IPv4Address");
-	if (!str_empty(ip))
-		str_replace(&c->ip_address, ip);
-	if (str_empty(c->mac_address) && json_get_string(e, "MacAddress"))
-		str_replace(&c->mac_address, json_get_string(e, "MacAddress"));
-	return json_get_strv(e, "Aliases", &c->network_aliases, err);
+	return endpoints && json_object_each(endpoints, add_endpoint, &w) ? -1 : 0;
 }
 
 static int merge_member(const char *key, struct json *value, void *arg)
@@ -507,9 +530,6 @@ static int translate(struct config_document *d, struct host_document *h, const s
 		return error_wrap(err, "HostConfig");
 	if (check_host(h, err) < 0)
 		return -1;
-	if (json_array_len(json_get(host, "Links")) > 0)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-				 "links are not supported, use a network of your own");
 	/* What went over one to one; the rest of the engine's configuration is added to it. */
 	ret->config = h->c;
 	h->c = (struct container_config){ 0 };
@@ -526,16 +546,7 @@ static int translate(struct config_document *d, struct host_document *h, const s
 	if (json_type(json_get(host, "MaskedPaths")) == JSON_ARRAY &&
 	    ret->config.masked_paths.n == 0)
 		strv_push(&ret->config.security_opt, "systempaths=unconfined");
-	if (h->publish_all) {
-		for (size_t i = 0; i < ret->config.exposed_ports.n; i++) {
-			struct port_walk w = { &ret->config, err };
-			autojson struct json *one = json_new_array();
-
-			json_add(one, json_new_object());
-			if (add_binding(ret->config.exposed_ports.v[i], one, &w) < 0)
-				return -1;
-		}
-	}
+	ret->config.publish_all = h->publish_all;
 	ret->extension = extension_document(body, &ret->config);
 	return 0;
 }

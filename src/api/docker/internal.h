@@ -93,7 +93,17 @@ struct json *container_summary_document(const struct container_view *v);
 /* SizeRw, and SizeRootFs with the image's layers; what cannot be told is 0. */
 void container_sizes(const struct docker_api *d, const struct container_view *v, struct json *j);
 char *container_status_text(const struct container_view *v, int64_t now);
-struct json *endpoint_document(const struct endpoint *e);
+
+/* view-network.c */
+/* EndpointSettings; null leaves s as it is. The network's name is kept. */
+int endpoint_settings_parse(const struct json *j, struct endpoint_spec *s, struct error *err);
+struct json *container_networks_document(const struct container_view *v);
+struct json *container_network_settings(const struct container_view *v);
+struct json *container_ports_summary(const struct container_view *v);
+/* Is fn true of one of its published ports? */
+bool container_publishes(const struct container_view *v,
+			 bool (*fn)(const struct port_mapping *p, const void *arg),
+			 const void *arg);
 
 /* view-host.c */
 struct json *container_host_document(const struct docker_api *d, const struct container_view *v);
@@ -145,6 +155,8 @@ HANDLER(networks_list);
 HANDLER(network_inspect);
 HANDLER(networks_create);
 HANDLER(network_delete);
+HANDLER(network_connect);
+HANDLER(network_disconnect);
 HANDLER(networks_prune);
 HANDLER(volumes_list);
 HANDLER(volumes_create);

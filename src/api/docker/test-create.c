@@ -38,7 +38,7 @@ static void test_full(void **state)
 	assert_int_equal(c.cmd.n, 3);
 	assert_false(c.entrypoint_set);
 	assert_string_equal(c.config.network_mode, "bridge");
-	assert_string_equal(c.config.network_aliases.v[0], "web");
+	assert_string_equal(c.config.endpoints.v[0].aliases.v[0], "web");
 	assert_int_equal(c.config.resources.memory, 67108864);
 	assert_int_equal(c.config.resources.memory_swappiness, -1);
 	assert_int_equal(c.config.ports.v[0].host_port, 8080);
@@ -89,8 +89,10 @@ static const struct {
 	{ "{\"Image\":\"x\",\"HostConfig\":{\"PortBindings\":{\"80/"
 	  "tcp\":[{\"HostPort\":\"70000\"}]}}}",
 	  "invalid port specification: \"70000\"" },
-	{ "{\"Image\":\"x\",\"NetworkingConfig\":{\"EndpointsConfig\":{\"a\":{},\"b\":{}}}}",
-	  "more than one network endpoint" },
+	{ "{\"Image\":\"x\",\"NetworkingConfig\":{\"EndpointsConfig\":{\"a\":{\"Aliases\":1}}}}",
+	  "NetworkingConfig.EndpointsConfig.a: Aliases" },
+	{ "{\"Image\":\"x\",\"HostConfig\":{\"PortBindings\":{\"80\":[{\"HostPort\":\"9-8\"}]}}}",
+	  "invalid port specification: \"9-8\"" },
 };
 
 static void test_bad(void **state)

@@ -84,122 +84,6 @@ static struct json *state_document(const struct container_view *v)
 	return j;
 }
 
-struct json *endpoint_document(const struct endpoint *e)
-{
-	struct json *j = json_new_object();
-
-	json_set(j, "IPAMConfig", NULL);
-	json_set(j, "Links", NULL);
-	json_set(j, "Aliases", NULL);
-	json_set_string(j, "MacAddress", e->mac ? e->mac : "");
-	json_set(j, "DriverOpts", NULL);
-	json_set_int(j, "GwPriority", 0);
-	json_set_string(j, "NetworkID", e->network_id ? e->network_id : "");
-	json_set_string(j, "EndpointID", e->endpoint_id ? e->endpoint_id : "");
-	json_set_string(j, "Gateway", e->gateway ? e->gateway : "");
-	json_set_string(j, "IPAddress", e->ip ? e->ip : "");
-	json_set_int(j, "IPPrefixLen", e->prefix);
-	json_set_string(j, "IPv6Gateway", "");
-	json_set_string(j, "GlobalIPv6Address", "");
-	json_set_int(j, "GlobalIPv6PrefixLen", 0);
-	json_set(j, "DNSNames", NULL);
-	return j;
-}
-
-/* What the container answers to, on networks that a user has made. */
-static void add_names(const struct container_view *v, struct json *endpoint)
-{
-	autofree char *short_id = xstrndup(v->id, 12);
-	const char *mode = v->config.network_mode ? v->config.network_mode : "bridge";
-	autostrv struct strv names = STRV_INIT;
-
-	if (str_equal(mode, "bridge") || str_equal(mode, "host") || str_equal(mode, "none"))
-		return;
-	json_set(endpoint, "Aliases", json_strv_or_null(&v->config.network_aliases));
-	strv_push(&names, v->name);
-	strv_extend(&names, &v->config.network_aliases);
-	strv_push(&names, short_id);
-	json_set(endpoint, "DNSNames", json_new_strv(&names));
-}
-
-static struct json *networks_document(const struct container_view *v)
-{
-	struct json *j = json_new_object();
-	const char *mode = v->config.network_mode;
-
-	if (str_has_prefix(mode, "container:"))
-		return j;
-	struct json *e = endpoint_document(&v->endpoint);
-
-	add_names(v, e);
-	json_set(j, v->endpoint.network ? v->endpoint.network : mode ? mode : "bridge", e);
-	return j;
-}
-
-/* {"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}],"443/tcp":null} */
-static struct json *ports_document(const struct container_view *v)
-{
-	struct json *j = json_new_object();
-
-	for (size_t i = 0; i < v->config.exposed_ports.n; i++)
-		json_set(j, v->config.exposed_ports.v[i], NULL);
-	for (size_t i = 0; i < v->endpoint.ports.n; i++) {
-		const struct port_mapping *p = &v->endpoint.ports.v[i];
-		autofree char *key = xasprintf("%u/%s", p->container_port, p->protocol);
-		autofree char *port = xasprintf("%u", p->host_port);
-		struct json *b = json_new_object();
-		struct json *list = json_get(j, key);
-
-		json_set_string(b, "HostIp", str_empty(p->host_ip) ? "0.0.0.0" : p->host_ip);
-		json_set_string(b, "HostPort", port);
-		if (!list) {
-			list = json_new_array();
-			json_set(j, key, list);
-		}
-		json_add(list, b);
-	}
-	return j;
-}
-
-/* Where the network namespace can be entered; NULL when it is not this container's own. */
-static char *sandbox_key(const struct container_view *v)
-{
-	const char *mode = v->config.network_mode;
-
-	if (!is_running(v) || v->pid <= 0 || (mode && str_has_prefix(mode, "container:")))
-		return NULL;
-	return xasprintf("/proc/%d/ns/net", v->pid);
-}
-
-static struct json *network_settings(const struct container_view *v)
-{
-	struct json *j = json_new_object();
-	bool default_bridge = str_equal(v->endpoint.network, "bridge");
-	const struct endpoint *e = &v->endpoint;
-
-	json_set_string(j, "Bridge", "");
-	autofree char *sandbox = sandbox_key(v);
-
-	json_set_string(j, "SandboxID", sandbox ? v->id : "");
-	json_set_string(j, "SandboxKey", sandbox ? sandbox : "");
-	json_set(j, "Ports", ports_document(v));
-	json_set_bool(j, "HairpinMode", false);
-	json_set_string(j, "LinkLocalIPv6Address", "");
-	json_set_int(j, "LinkLocalIPv6PrefixLen", 0);
-	json_set(j, "SecondaryIPAddresses", NULL);
-	json_set(j, "SecondaryIPv6Addresses", NULL);
-	json_set_string(j, "EndpointID", default_bridge ? e->endpoint_id : "");
-	json_set_string(j, "Gateway", default_bridge ? e->gateway : "");
-	json_set_string(j, "GlobalIPv6Address", "");
-	json_set_int(j, "GlobalIPv6PrefixLen", 0);
-	json_set_string(j, "IPAddress", default_bridge ? e->ip : "");
-	json_set_int(j, "IPPrefixLen", default_bridge ? e->prefix : 0);
-	json_set_string(j, "IPv6Gateway", "");
-	json_set_string(j, "MacAddress", default_bridge ? e->mac : "");
-	json_set(j, "Networks", networks_document(v));
-	return j;
-}
-
 /* The third part of -v as the user wrote it; for a named volume without one Docker shows "z". */
 static char *mount_mode(const struct container_view *v, const struct mount_view *m)
 {
@@ -300,43 +184,8 @@ struct json *container_inspect_document(const struct docker_api *d, const struct
 	json_set(j, "GraphDriver", container_driver_document(d, v));
 	json_set(j, "Mounts", mounts_document(v));
 	json_set(j, "Config", config_document(v));
-	json_set(j, "NetworkSettings", network_settings(v));
+	json_set(j, "NetworkSettings", container_network_settings(v));
 	return j;
-}
-
-static struct json *summary_ports(const struct container_view *v)
-{
-	struct json *list = json_new_array();
-
-	for (size_t i = 0; i < v->endpoint.ports.n; i++) {
-		const struct port_mapping *p = &v->endpoint.ports.v[i];
-		struct json *j = json_new_object();
-
-		json_set_string(j, "IP", str_empty(p->host_ip) ? "0.0.0.0" : p->host_ip);
-		json_set_int(j, "PrivatePort", p->container_port);
-		json_set_int(j, "PublicPort", p->host_port);
-		json_set_string(j, "Type", p->protocol);
-		json_add(list, j);
-	}
-	for (size_t i = 0; i < v->config.exposed_ports.n; i++) {
-		unsigned port;
-		char protocol[8] = "tcp";
-		struct json *j;
-		bool published = false;
-
-		if (sscanf(v->config.exposed_ports.v[i], "%u/%7s", &port, protocol) < 1)
-			continue;
-		for (size_t k = 0; k < v->endpoint.ports.n; k++)
-			published |= v->endpoint.ports.v[k].container_port == port &&
-				     str_equal(v->endpoint.ports.v[k].protocol, protocol);
-		if (published)
-			continue;
-		j = json_new_object();
-		json_set_int(j, "PrivatePort", port);
-		json_set_string(j, "Type", protocol);
-		json_add(list, j);
-	}
-	return list;
 }
 
 /* As ps shows it: arguments with a space are quoted, the program is not. */
@@ -367,13 +216,13 @@ struct json *container_summary_document(const struct container_view *v)
 	json_set_string(j, "ImageID", v->config.image_id ? v->config.image_id : "");
 	json_set_string(j, "Command", command);
 	json_set_int(j, "Created", v->created_at / NSEC_PER_SEC);
-	json_set(j, "Ports", summary_ports(v));
+	json_set(j, "Ports", container_ports_summary(v));
 	json_set(j, "Labels", json_new_kvs(&v->config.labels));
 	json_set_string(j, "State", container_status_name(v->status));
 	json_set_string(j, "Status", status);
 	json_set_string(host, "NetworkMode", v->config.network_mode ? v->config.network_mode : "");
 	json_set(j, "HostConfig", host);
-	json_set(networks, "Networks", networks_document(v));
+	json_set(networks, "Networks", container_networks_document(v));
 	json_set(j, "NetworkSettings", networks);
 	json_set(j, "Mounts", mounts_document(v));
 	return j;
