@@ -174,23 +174,20 @@ static int set_sysctl(const char *name, const char *value, struct error *err)
 		     : 0;
 }
 
-/* Everyone may bind low ports and ping, as with the peers; a user namespace cannot map that many
- * groups. */
+/* Everyone may bind low ports, as with containerd. Not ping without its capability: who drops that
+ * means it. */
 static int set_sysctls(const struct sandbox *s, struct error *err)
 {
 	static const struct {
 		const char *name, *value;
-		bool with_userns;
 	} defaults[] = {
-		{ "net.ipv4.ip_unprivileged_port_start", "0", true },
-		{ "net.ipv4.ping_group_range", "0 2147483647", false },
+		{ "net.ipv4.ip_unprivileged_port_start", "0" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(defaults) && s->config.network == POD_NS_POD; i++) {
 		autoerror struct error why = ERROR_INIT;
 
-		if (kvs_get(&s->config.sysctls, defaults[i].name) ||
-		    (s->config.userns && !defaults[i].with_userns))
+		if (kvs_get(&s->config.sysctls, defaults[i].name))
 			continue;
 		if (set_sysctl(defaults[i].name, defaults[i].value, &why) < 0)
 			log_debug("sandbox %s: %s, ignoring", s->id, error_msg(&why));

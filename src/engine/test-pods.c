@@ -479,6 +479,36 @@ static void test_update(void **state UNUSED)
 	assert_ok(engine_sandbox_remove(engine, NS, id, ERR));
 }
 
+/* A volume that is mounted when the pod's shim has been there for long. */
+static void test_late_mount(void **state UNUSED)
+{
+	autofree char *dir = path_join(base_dir, "late", NULL);
+	autofree char *file = path_join(dir, "seen", NULL);
+	struct sandbox_config c;
+	struct container_config k;
+	char id[65];
+	int code;
+
+	pod_configure(&c, "late");
+	pod_run(&c, id);
+	autofree char *first = run_script(id, "echo kept > /dev/shm/x");
+	mkdir(dir, 0755);
+	assert_int_equal(mount("tmpfs", dir, "tmpfs", 0, NULL), 0);
+	close(open(file, O_CREAT | O_WRONLY, 0644));
+	configure(&k, id, "ls /vol; cat /dev/shm/x");
+	struct mount_spec m = {
+		.type = xstrdup("bind"),
+		.source = xstrdup(dir),
+		.target = xstrdup("/vol"),
+	};
+	k.mounts.v = xmemdup(&m, sizeof(m));
+	k.mounts.n = 1;
+	autofree char *out = run(&k, &code);
+	umount2(dir, MNT_DETACH);
+	assert_string_equal(out, "seen\nkept\n");
+	assert_ok(engine_sandbox_remove(engine, NS, id, ERR));
+}
+
 static void test_host_namespaces(void **state UNUSED)
 {
 	struct sandbox_config c;
@@ -634,6 +664,7 @@ static const struct CMUnitTest phase_one[] = {
 	cmocka_unit_test_teardown(test_shim_killed, remove_all),
 	cmocka_unit_test_teardown(test_reopen, remove_all),
 	cmocka_unit_test_teardown(test_update, remove_all),
+	cmocka_unit_test_teardown(test_late_mount, remove_all),
 	cmocka_unit_test_teardown(test_host_namespaces, remove_all),
 	cmocka_unit_test_teardown(test_many, remove_all),
 	cmocka_unit_test(leave_running),

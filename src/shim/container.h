@@ -83,6 +83,7 @@ struct shim {
 	struct ttrpc_server *server;
 	bool leaving;
 	bool has_mounts; /* those of its own bundle: a pod's */
+	const char *pods;
 };
 
 extern struct shim shim;

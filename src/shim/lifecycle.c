@@ -24,6 +24,12 @@ static bool has_pods_mounts(const struct container *c)
 	return shim.has_mounts && str_equal(c->id, shim.id);
 }
 
+/* The shim may be much older than it. */
+static bool in_pod(const struct container *c)
+{
+	return !str_equal(c->id, shim.id);
+}
+
 static int attach_rootfs(const struct container *c, struct mounts *mounts, const char *target,
 			 struct error *err)
 {
@@ -42,6 +48,8 @@ static int mount_rootfs(struct container *c, const Containerd__Task__V3__CreateT
 {
 	automounts struct mounts mounts = MOUNTS_INIT;
 	autofree char *target = path_join(c->bundle, "rootfs", NULL);
+	autofree char *own = getcwd(NULL, 0);
+	autofree char *shared = path_join(own ? own : "/", "mounts", NULL);
 
 	if (r->n_rootfs == 0)
 		return 0;
@@ -55,6 +63,8 @@ static int mount_rootfs(struct container *c, const Containerd__Task__V3__CreateT
 	int rc = fs_mkdir_p(target, 0711);
 	if (rc < 0)
 		return error_errno(err, -rc, "make '%s'", target);
+	if (in_pod(c) && mountns_refresh(shared, shim.pods, err) < 0)
+		return -1;
 	if (mountns_shield(c->bundle, err) < 0 || attach_rootfs(c, &mounts, target, err) < 0)
 		return -1;
 	return has_pods_mounts(c) ? 0 : bundle_mounts_attach(c->bundle, err);

@@ -14,6 +14,7 @@
 #include "base/mount.h"
 #include "base/parse.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sched.h>
@@ -46,10 +47,16 @@ static int hide_unified(struct error *err)
 	return 0;
 }
 
+/* The namespace that the shim was started in: its daemon's; -1: it is in that itself. */
+static int host_ns = -1;
+
 int mountns_enter(struct error *err)
 {
+	autoclose int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
 	if (unshare(CLONE_NEWNS) < 0)
 		return errno == EPERM ? 0 : error_errno(err, errno, "make a mount namespace");
+	host_ns = TAKE_FD(own);
 	return hide_unified(err);
 }
 
@@ -61,6 +68,120 @@ int mountns_forget(const char *path, struct error *err)
 			       ? 0
 			       : error_errno(err, errno, "make '%s' private", path);
 	return mount_detach_all(path, MNT_DETACH, err);
+}
+
+struct kept {
+	char *path;
+	int fd;
+};
+
+struct kept_list {
+	struct kept *v;
+	size_t n;
+};
+
+static void kept_done(struct kept_list *k)
+{
+	for (size_t i = 0; i < k->n; i++) {
+		closep(&k->v[i].fd);
+		free(k->v[i].path);
+	}
+	free(k->v);
+}
+
+static bool is_mount(const char *path)
+{
+	struct statx stx;
+
+	return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, 0, &stx) == 0 &&
+	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+/* Detached copies of what is mounted in the directory. */
+static int keep_mounts(const char *dir, struct kept_list *ret, struct error *err)
+{
+	DIR *d = opendir(dir);
+	int r = 0;
+
+	if (!d)
+		return 0;
+	for (struct dirent *e; r == 0 && (e = readdir(d));) {
+		autofree char *path = path_join(dir, e->d_name, NULL);
+
+		if (!path_component_valid(e->d_name) || !is_mount(path))
+			continue;
+		int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		if (fd < 0) {
+			r = error_errno(err, errno, "copy the mount '%s'", path);
+			break;
+		}
+		GROW_ARRAY(ret->v, ret->n);
+		ret->v[ret->n++] = (struct kept){ .path = TAKE_PTR(path), .fd = fd };
+	}
+	closedir(d);
+	return r;
+}
+
+static int attach_kept(const struct kept_list *k, struct error *err)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (move_mount(k->v[i].fd, "", AT_FDCWD, k->v[i].path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			return error_errno(err, errno, "mount '%s' again", k->v[i].path);
+	return 0;
+}
+
+/* Has the mount peers, or is it the slave of some, so that the host's mounts show? */
+static bool root_propagates(void)
+{
+	autobuf struct buf text = BUF_INIT(MOUNTINFO_MAX);
+	struct statx stx;
+
+	if (statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &stx) < 0 ||
+	    fs_read(AT_FDCWD, "/proc/self/mountinfo", &text) < 0)
+		return false;
+	autofree char *start = xasprintf("%llu ", (unsigned long long)stx.stx_mnt_id);
+	for (const char *line = text.data; *line;) {
+		size_t len = strcspn(line, "\n");
+		const char *dash = memmem(line, len, " - ", 3);
+
+		if (dash && str_has_prefix(line, start))
+			return memmem(line, (size_t)(dash - line), " shared:", 8) ||
+			       memmem(line, (size_t)(dash - line), " master:", 8);
+		line += len + (line[len] == '\n');
+	}
+	return false;
+}
+
+static int make_copy(const struct kept_list *kept, const char *pods, const char *keep,
+		     struct error *err)
+{
+	if (setns(host_ns, CLONE_NEWNS) < 0)
+		return error_errno(err, errno, "enter the host's mount namespace");
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_errno(err, errno, "make a mount namespace");
+	if (hide_unified(err) < 0 || (*pods && mountns_forget(pods, err) < 0))
+		return -1;
+	if (kept->n > 0 && mountns_shield(keep, err) < 0)
+		return -1;
+	return attach_kept(kept, err);
+}
+
+int mountns_refresh(const char *keep, const char *pods, struct error *err)
+{
+	CLEANUP(kept_done) struct kept_list kept = { 0 };
+	autofree char *cwd = getcwd(NULL, 0);
+	autoclose int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	if (host_ns < 0 || own < 0 || root_propagates())
+		return 0;
+	if (keep_mounts(keep, &kept, err) < 0)
+		return -1;
+	int r = make_copy(&kept, pods, keep, err);
+	if (r < 0 && setns(own, CLONE_NEWNS) < 0)
+		abort(); /* what is mounted from here on would be the host's */
+	if (cwd && chdir(cwd) < 0 && r == 0)
+		r = error_errno(err, errno, "enter '%s'", cwd);
+	return r;
 }
 
 /* The n-th space-separated field (from 0) of a line; malloc'ed, octal escapes kept. */

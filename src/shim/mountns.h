@@ -12,6 +12,14 @@
 /* Once, before there are other threads. Without the privilege for it the process stays where it is.
  */
 int mountns_enter(struct error *err);
+/*
+ * A pod's shim outlives many mounts of the host, and must see them: volumes of containers to come.
+ * Where the host's root propagates they come by themselves; else, before each container, the shim
+ * takes a new copy of the host's namespace. What is mounted in `keep` (a directory of mount points,
+ * may not exist) comes along; all else that the shim has mounted stays with who uses it. `pods` as
+ * in mountns_forget(), or "". On failure the shim is where it was.
+ */
+int mountns_refresh(const char *keep, const char *pods, struct error *err);
 /* Gives up this namespace's copies of what is mounted at path and below: here they would keep it
  * alive after the host has unmounted it. Not a mount is success. */
 int mountns_forget(const char *path, struct error *err);

@@ -192,6 +192,7 @@ int command_serve(const struct command *c)
 	shim.ns = c->ns;
 	shim.id = c->id;
 	shim.address = c->address;
+	shim.pods = c->pods;
 	shim.loop = loop_new(&err);
 	if (!shim.loop || reaper_start(shim.loop, &err) < 0) {
 		log_err("%s", error_msg(&err));
