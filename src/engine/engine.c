@@ -189,6 +189,16 @@ const struct engine_config *engine_get_config(struct engine *e)
 	return &e->config;
 }
 
+/* Locked. On a network of a user's the daemon is its name server. */
+static bool asks_names(const struct container *c)
+{
+	for (size_t i = 0; i < c->s.endpoints.n; i++) {
+		if (!str_equal(c->s.endpoints.v[i].network, "bridge"))
+			return true;
+	}
+	return false;
+}
+
 /* Locked. */
 static bool needs_daemon(const struct container *c)
 {
@@ -197,7 +207,8 @@ static bool needs_daemon(const struct container *c)
 	switch (c->s.status) {
 	case CONTAINER_RUNNING:
 	case CONTAINER_PAUSED:
-		return k->auto_remove || (k->health.test.n > 0 && !k->health.none) ||
+		return k->auto_remove || asks_names(c) ||
+		       (k->health.test.n > 0 && !k->health.none) ||
 		       !(str_empty(k->restart_policy) || str_equal(k->restart_policy, "no"));
 	case CONTAINER_RESTARTING:
 	case CONTAINER_REMOVING:

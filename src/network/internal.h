@@ -94,7 +94,7 @@ struct network_service {
 	char *dir;	/* <state>/network */
 	char *instance; /* tells daemons of one host apart: part of what is derived from it */
 	struct list networks;
-	struct map netspacees; /* by container id */
+	struct map netspaces; /* by container id */
 	struct dns_service *dns;
 	struct rules_watch *watch;
 	pthread_mutex_t lock;
@@ -158,7 +158,7 @@ int network_save(struct network_service *s, const struct network *n, struct erro
 int networks_load(struct network_service *s, struct error *err);
 int netspace_save(struct network_service *s, const struct netspace *b, struct error *err);
 void netspace_forget(struct network_service *s, const char *container_id);
-int netspacees_load(struct network_service *s, struct error *err);
+int netspaces_load(struct network_service *s, struct error *err);
 const struct network_driver *driver_find(const char *name);
 
 /* ports, copied with "tcp" for no protocol */

@@ -8,11 +8,14 @@
  * one follows from what there is (gateway_choose), and may change with each that comes or goes.
  */
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "network/dns-server.h"
 #include "network/interface.h"
 #include "network/internal.h"
 
+#include <fcntl.h>
 #include <linux/if_link.h>
 #include <stdio.h>
 #include <string.h>
@@ -411,7 +414,7 @@ static int check_request(struct network_service *s, const struct netspace_reques
 				 "more than %d published ports or %d networks", PORTS_MAX,
 				 ENDPOINTS_MAX);
 	pthread_mutex_lock(&s->lock);
-	known = map_get(&s->netspacees, r->container_id);
+	known = map_get(&s->netspaces, r->container_id);
 	pthread_mutex_unlock(&s->lock);
 	return known ? error_set(err, ERROR_ALREADY_EXISTS,
 				 "container '%s' is attached to networks already", r->container_id)
@@ -423,7 +426,8 @@ static int netspace_make(struct network_service *s, int netns_fd, struct netspac
 {
 	CLEANUP(ends_done) struct link_ends ends = { 0 };
 
-	if (netspace_save(s, b, err) < 0 || ends_open(&ends, netns_fd, err) < 0)
+	if ((dns_wanted(b) && dns_open(s, b, netns_fd, err) < 0) || netspace_save(s, b, err) < 0 ||
+	    ends_open(&ends, netns_fd, err) < 0)
 		return -1;
 	LIST_FOREACH (a, &b->attachments, struct attachment, netspace_node) {
 		if (attachment_make(a, &ends, err) < 0)
@@ -443,7 +447,7 @@ int network_attach(struct network_service *s, int netns_fd, const struct netspac
 		return -1;
 	b = netspace_new(r);
 	pthread_mutex_lock(&s->lock);
-	map_set(&s->netspacees, b->container_id, b);
+	map_set(&s->netspaces, b->container_id, b);
 	pthread_mutex_unlock(&s->lock);
 	pthread_mutex_lock(&s->setup);
 	result = netspace_plan(s, b, r, &c, err);
@@ -462,7 +466,7 @@ static struct netspace *netspace_get(struct network_service *s, const char *cont
 	struct netspace *b;
 
 	pthread_mutex_lock(&s->lock);
-	b = map_get(&s->netspacees, container_id);
+	b = map_get(&s->netspaces, container_id);
 	pthread_mutex_unlock(&s->lock);
 	if (!b)
 		error_set(err, ERROR_NOT_FOUND, "container '%s' is not attached to any network",
@@ -530,6 +534,8 @@ static int enter(struct network_service *s, struct netspace *b, const struct end
 		pthread_mutex_unlock(&s->lock);
 	}
 	pthread_mutex_unlock(&s->setup);
+	if (result == 0 && b->dns_port[0] == 0 && dns_wanted(b))
+		result = dns_open(s, b, ends->netns_fd, err);
 	if (result == 0 && (netspace_save(s, b, err) < 0 || attachment_make(a, ends, err) < 0 ||
 			    gateways_apply(s, &c, ends, err) < 0))
 		result = -1;
@@ -581,7 +587,7 @@ int network_rename(struct network_service *s, const char *container_id, const ch
 	struct attachment *a;
 
 	pthread_mutex_lock(&s->lock);
-	b = map_get(&s->netspacees, container_id);
+	b = map_get(&s->netspaces, container_id);
 	a = b ? attachment_find(b, network) : NULL;
 	if (a) {
 		strv_done(&a->endpoint.dns_names);
@@ -631,8 +637,10 @@ int network_detach(struct network_service *s, const char *container_id, struct e
 					  container_id);
 	}
 	netspace_forget(s, container_id);
+	if (b->dns_port[0])
+		dns_close(s, container_id);
 	pthread_mutex_lock(&s->lock);
-	map_remove(&s->netspacees, container_id);
+	map_remove(&s->netspaces, container_id);
 	netspace_free(b);
 	pthread_mutex_unlock(&s->lock);
 	return 0;
@@ -654,7 +662,7 @@ static int release_gone(struct network_service *s, const struct network_alive *a
 	autostrv struct strv gone = STRV_INIT;
 
 	pthread_mutex_lock(&s->lock);
-	MAP_FOREACH (entry, &s->netspacees) {
+	MAP_FOREACH (entry, &s->netspaces) {
 		if (!find_alive(alive, n, map_key(entry)))
 			strv_push(&gone, map_key(entry));
 	}
@@ -673,7 +681,7 @@ static int take_over(struct network_service *s, struct error *err)
 
 	pthread_mutex_lock(&s->setup);
 	pthread_mutex_lock(&s->lock);
-	MAP_FOREACH (entry, &s->netspacees) {
+	MAP_FOREACH (entry, &s->netspaces) {
 		struct netspace *b = map_value(entry);
 
 		for (enum family f = FAMILY_4; f < FAMILY_MAX; f++)
@@ -683,15 +691,46 @@ static int take_over(struct network_service *s, struct error *err)
 	}
 	pthread_mutex_unlock(&s->lock);
 	LIST_FOREACH (n, &s->networks, struct network, node) {
-		if (r == 0 && n->driver && !list_is_empty(&n->attachments))
-			r = n->driver->ensure(s, n, err);
+		autoerror struct error why = ERROR_INIT;
+
+		if (!n->driver || list_is_empty(&n->attachments) ||
+		    n->driver->ensure(s, n, &why) == 0)
+			continue;
+		/* The others are no worse for it. */
+		r = -1;
+		error_move(err, &why);
 	}
 	pthread_mutex_unlock(&s->setup);
 	return r;
 }
 
+/* The name servers of those that go on. */
+static void reopen_dns(struct network_service *s, const struct network_alive *alive, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct netspace *b = netspace_get(s, alive[i].container_id, NULL);
+		autofree char *path = xasprintf("/proc/%d/ns/net", alive[i].pid);
+		autoerror struct error err = ERROR_INIT;
+		autoclose int netns = -EBADF;
+
+		if (!b || !dns_wanted(b))
+			continue;
+		netns = open(path, O_RDONLY | O_CLOEXEC);
+		if (netns < 0)
+			error_errno(&err, errno, "open '%s'", path);
+		else if (dns_open(s, b, netns, &err) == 0)
+			netspace_save(s, b, &err);
+		if (err.code)
+			log_err("container '%s': %s, ignoring", alive[i].container_id,
+				error_msg(&err));
+	}
+}
+
 int network_reconcile(struct network_service *s, const struct network_alive *alive, size_t n,
 		      struct error *err)
 {
-	return release_gone(s, alive, n, err) < 0 || take_over(s, err) < 0 ? -1 : 0;
+	if (release_gone(s, alive, n, err) < 0)
+		return -1;
+	reopen_dns(s, alive, n);
+	return take_over(s, err);
 }

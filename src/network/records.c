@@ -256,7 +256,7 @@ static void netspace_load(struct network_service *s, int dir, const char *name)
 	struct netspace_document d = { 0 };
 
 	if (!j || jsontab_decode(netspace_fields, j, &d, NULL) < 0 ||
-	    map_get(&s->netspacees, d.container)) {
+	    map_get(&s->netspaces, d.container)) {
 		unlinkat(dir, name, 0);
 		jsontab_done(netspace_fields, &d);
 		return;
@@ -279,7 +279,7 @@ static void netspace_load(struct network_service *s, int dir, const char *name)
 		if (n)
 			attachment_take(b, n, e);
 	}
-	map_set(&s->netspacees, b->container_id, b);
+	map_set(&s->netspaces, b->container_id, b);
 	jsontab_done(netspace_fields, &d);
 }
 
@@ -289,7 +289,7 @@ static void closedirp(DIR **d)
 		closedir(*d);
 }
 
-int netspacees_load(struct network_service *s, struct error *err)
+int netspaces_load(struct network_service *s, struct error *err)
 {
 	CLEANUP(closedirp) DIR *dir = opendir(s->dir);
 

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/time.h"
+#include "network/dns-server.h"
 #include "network/internal.h"
 #include "oci/digest.h"
 #include "store/containers.h"
@@ -212,10 +213,12 @@ int network_service_new(const struct network_service_config *config, struct netw
 		return -1;
 	}
 	if (networks_load(s, err) < 0 || predefined_ensure(s, config, err) < 0 ||
-	    netspacees_load(s, err) < 0) {
+	    netspaces_load(s, err) < 0) {
 		network_service_free(s);
 		return error_wrap(err, "load networks");
 	}
+	if (s->loop)
+		s->dns = dns_service_new(s);
 	*ret = s;
 	return 0;
 }
@@ -236,7 +239,7 @@ void network_service_free(struct network_service *s)
 		    if_nametoindex(n->link) != 0)
 			n->driver->remove(s, n, NULL);
 	}
-	map_done_values(&s->netspacees, free_netspace);
+	map_done_values(&s->netspaces, free_netspace);
 	LIST_FOREACH (n, &s->networks, struct network, node)
 		network_free(n);
 	pthread_mutex_destroy(&s->lock);
