@@ -94,6 +94,7 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 		.default_runtime = c->default_runtime,
 		.log_driver = c->log_driver,
 		.pod_log_line = c->cri.max_log_line,
+		.cdi_dirs = &c->cri.cdi_spec_dirs,
 		.log_options = c->log_options,
 		.dns = &c->dns,
 		.systemd_cgroup = c->cri.systemd_cgroup || (r && r->systemd_cgroup),

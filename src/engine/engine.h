@@ -53,7 +53,8 @@ struct engine_config {
 	const char *default_runtime;
 	const char *log_driver; /* NULL: json-file */
 	struct kvs log_options;
-	const struct strv *dns; /* for containers that name none; NULL: the host's; borrowed */
+	const struct strv *cdi_dirs; /* NULL or empty: the usual ones; borrowed */
+	const struct strv *dns;	     /* for containers that name none; NULL: the host's; borrowed */
 	/* Of pods (engine/sandbox.h): */
 	const char *pause;    /* path of kistl-pause, NULL: beside the shim */
 	bool systemd_cgroup;  /* the cgroup driver */

@@ -70,7 +70,7 @@ static void add_shm(const struct spec_inputs *in, struct json *list)
 	autostrv struct strv options = STRV_INIT;
 	int64_t size = in->config->shm_size > 0 ? in->config->shm_size : SHM_DEFAULT;
 
-	if (user_mounts_at(in, "/dev/shm"))
+	if (user_mounts_at(in, "/dev/shm") || spec_ns_mode(in->config->ipc_mode) == NS_NONE)
 		return;
 	if (in->shm_path) {
 		strv_push(&options, "rbind");

@@ -2,6 +2,7 @@
 #include "engine/spec.h"
 
 #include "base/mem.h"
+#include "engine/cdi.h"
 #include "engine/spec-internal.h"
 
 #include <string.h>
@@ -139,6 +140,8 @@ int spec_build(const struct spec_inputs *in, struct json **ret, struct error *er
 		json_set(spec, "annotations", json_new_kvs(&c->annotations));
 	if (caps_resolve(c, &caps, err) < 0 || spec_process(in, &caps, spec, err) < 0 ||
 	    spec_mounts(in, spec, err) < 0 || build_linux(in, &caps, spec, err) < 0)
+		return -1;
+	if (c->cdi_devices.n > 0 && cdi_apply(in->cdi_dirs, &c->cdi_devices, spec, err) < 0)
 		return -1;
 	*ret = TAKE_PTR(spec);
 	return 0;

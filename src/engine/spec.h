@@ -29,6 +29,7 @@ struct spec_inputs {
 	/* Volumes resolved to host paths, in the order to mount. */
 	const struct mount_spec *mounts;
 	size_t n_mounts;
+	const struct strv *cdi_dirs; /* NULL: the usual ones */
 	bool cgroup_v2;
 	bool systemd_cgroup;
 };

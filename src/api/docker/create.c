@@ -8,6 +8,7 @@
 #include "base/jsontab.h"
 #include "base/mem.h"
 #include "base/parse.h"
+#include "engine/cdi.h"
 
 #include <string.h>
 
@@ -506,6 +507,83 @@ static struct json *extension_document(const struct json *body, const struct con
 	return j;
 }
 
+/* As Go prints [][]string. */
+static void put_capabilities(const struct json *list, struct buf *b)
+{
+	buf_putc(b, '[');
+	for (size_t i = 0; i < json_array_len(list); i++) {
+		const struct json *one = json_array_get(list, i);
+
+		buf_puts(b, i ? " [" : "[");
+		for (size_t k = 0; k < json_array_len(one); k++) {
+			const char *word = json_string(json_array_get(one, k));
+
+			buf_printf(b, "%s%s", k ? " " : "", word ? word : "");
+		}
+		buf_putc(b, ']');
+	}
+	buf_putc(b, ']');
+}
+
+static bool wants_gpu(const struct json *request)
+{
+	const struct json *list = json_get(request, "Capabilities");
+	const char *driver = json_get_string(request, "Driver");
+
+	if (!str_empty(driver) && !str_equal(driver, "nvidia"))
+		return false;
+	for (size_t i = 0; i < json_array_len(list); i++)
+		for (size_t k = 0; k < json_array_len(json_array_get(list, i)); k++)
+			if (str_equal(json_string(json_array_get(json_array_get(list, i), k)),
+				      "gpu"))
+				return true;
+	return false;
+}
+
+/* --gpus: NVIDIA's devices by the names that its toolkit writes for CDI. */
+static int add_gpus(const struct json *request, struct container_config *c, struct error *err)
+{
+	int64_t count = json_get_int(request, "Count", 0);
+	autostrv struct strv ids = STRV_INIT;
+
+	if (json_get_strv(request, "DeviceIDs", &ids, err) < 0)
+		return -1;
+	if (count != 0 && ids.n > 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "cannot set both Count and DeviceIDs on device request");
+	if (count < 0)
+		strv_push(&c->cdi_devices, "nvidia.com/gpu=all");
+	for (int64_t i = 0; i < MIN(count, (int64_t)256); i++)
+		strv_push_printf(&c->cdi_devices, "nvidia.com/gpu=%lld", (long long)i);
+	for (size_t i = 0; i < ids.n; i++)
+		strv_push_printf(&c->cdi_devices, "nvidia.com/gpu=%s", ids.v[i]);
+	return 0;
+}
+
+static int device_requests(const struct json *list, struct container_config *c, struct error *err)
+{
+	for (size_t i = 0; i < json_array_len(list); i++) {
+		const struct json *one = json_array_get(list, i);
+		const char *driver = json_get_string(one, "Driver");
+		autobuf struct buf text = BUF_INIT(4096);
+
+		if (str_equal(driver, "cdi")) {
+			if (json_get_strv(one, "DeviceIDs", &c->cdi_devices, err) < 0)
+				return -1;
+		} else if (wants_gpu(one) && cdi_has_kind(NULL, "nvidia.com/gpu")) {
+			if (add_gpus(one, c, err) < 0)
+				return -1;
+		} else {
+			put_capabilities(json_get(one, "Capabilities"), &text);
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+					 "could not select device driver \"%s\" with "
+					 "capabilities: %s",
+					 driver ? driver : "", text.data);
+		}
+	}
+	return 0;
+}
+
 /* What other systems or drivers have. */
 static int check_host(const struct host_document *h, struct error *err)
 {
@@ -536,6 +614,8 @@ static int translate(struct config_document *d, struct host_document *h, const s
 	ret->config.default_paths = true;
 	if (host && resources_parse(host, &ret->config.resources, err) < 0)
 		return error_wrap(err, "HostConfig");
+	if (device_requests(h->device_requests, &ret->config, err) < 0)
+		return -1;
 	translate_lists(h, &ret->config);
 	if (translate_config(d, ret, err) < 0 || translate_network(body, &ret->config, err) < 0 ||
 	    create_mounts(&(struct mount_requests){ &h->binds, h->mounts, &h->tmpfs, d->volumes },
