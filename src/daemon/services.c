@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/services.h"
 
+#include "api/containerd/containerd.h"
 #include "api/docker/docker.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,6 +18,7 @@ struct services {
 	struct engine *engine;
 	struct docker_api *docker;
 	struct pod_services *pods;
+	struct containerd_api *containerd;
 	struct runtime_entry *runtimes;
 	struct ttrpc_service shim_events;
 };
@@ -103,6 +105,25 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 	return engine_new(&engine, &s->engine, err);
 }
 
+static int start_containerd(struct services *s, struct loop *loop, struct jobs *jobs,
+			    struct error *err)
+{
+	const struct containerd_config config = {
+		.loop = loop,
+		.jobs = jobs,
+		.store = s->store,
+		.pods = {
+			.ns = CRI_NAMESPACE,
+			.container = cri_containerd_container,
+			.task = cri_containerd_task,
+			.arg = pod_services_cri(s->pods),
+		},
+	};
+
+	s->containerd = containerd_api_new(&config, err);
+	return s->containerd ? 0 : -1;
+}
+
 struct services *services_start(const struct config *config, struct loop *loop, struct jobs *jobs,
 				struct error *err)
 {
@@ -114,7 +135,8 @@ struct services *services_start(const struct config *config, struct loop *loop, 
 		return NULL;
 	}
 	s->docker = docker_api_new(s->engine);
-	if (pod_services_start(s->pods, s->engine, err) < 0) {
+	if (pod_services_start(s->pods, s->engine, err) < 0 ||
+	    start_containerd(s, loop, jobs, err) < 0) {
 		services_stop(s);
 		return NULL;
 	}
@@ -124,6 +146,7 @@ struct services *services_start(const struct config *config, struct loop *loop, 
 void services_grpc(struct services *s, struct grpc_server *server)
 {
 	cri_api_add(pod_services_cri(s->pods), server);
+	containerd_api_add(s->containerd, server);
 }
 
 void services_http_config(struct services *s, struct http_server_config *ret)
@@ -140,6 +163,7 @@ void services_stop(struct services *s)
 {
 	if (!s)
 		return;
+	containerd_api_free(s->containerd);
 	pod_services_stop(s->pods);
 	docker_api_free(s->docker);
 	engine_free(s->engine);

@@ -64,7 +64,8 @@ struct grpc_message {
 struct grpc_pull {
 	pthread_cond_t changed;
 	bool wanted;
-	bool end; /* the client has half-closed */
+	bool end;  /* the client has half-closed */
+	bool full; /* grpc_call_write() waits for room */
 	struct grpc_message *message;
 };
 

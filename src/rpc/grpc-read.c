@@ -3,6 +3,7 @@
  * A stream's messages for a handler that reads them one after another on its thread. The messages
  * are the loop's: a reader says that it wants one, the loop hands it over undecoded, now or when
  * one comes. What nobody asks for stays in the stream's window, so a slow reader stops its client.
+ * A writer that has filled the client's window waits until the loop says that it has drained.
  */
 
 #include "rpc/grpc-internal.h"
@@ -107,4 +108,37 @@ int grpc_call_read(struct grpc_call *c, struct arena *a, ProtobufCMessage **ret,
 	free(m->data);
 	free(m);
 	return r < 0 ? -1 : 1;
+}
+
+static void on_room(void *arg)
+{
+	struct grpc_call *c = arg;
+
+	pthread_mutex_lock(&c->lock);
+	c->pull->full = false;
+	pthread_cond_broadcast(&c->pull->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void wait_for_room(struct grpc_call *c)
+{
+	pthread_mutex_lock(&c->lock);
+	pull_of(c)->full = true;
+	pthread_mutex_unlock(&c->lock);
+	grpc_call_on_drain(c, on_room, c);
+	job_wait_begin();
+	pthread_mutex_lock(&c->lock);
+	while (c->pull->full && !c->finished)
+		pthread_cond_wait(&c->pull->changed, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	job_wait_end();
+}
+
+int grpc_call_write(struct grpc_call *c, const ProtobufCMessage *m, struct error *err)
+{
+	int r = grpc_call_send(c, m);
+
+	if (r > 0)
+		wait_for_room(c);
+	return r < 0 ? error_set(err, ERROR_CANCELLED, "the client has gone") : 0;
 }

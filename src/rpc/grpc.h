@@ -77,4 +77,6 @@ void grpc_call_on_message(struct grpc_call *c,
  * arena. 1: one, 0: the client has half-closed, -1. While it waits the job has no place in its pool
  * (job_wait_begin). Not with on_message, and from one thread at a time. */
 int grpc_call_read(struct grpc_call *c, struct arena *a, ProtobufCMessage **ret, struct error *err);
+/* Sends, and waits in the same way while the client is slow. */
+int grpc_call_write(struct grpc_call *c, const ProtobufCMessage *m, struct error *err);
 void grpc_call_on_cancel(struct grpc_call *c, void (*fn)(void *arg), void *arg);

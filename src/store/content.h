@@ -6,6 +6,7 @@
  */
 
 #include "base/buf.h"
+#include "oci/digest.h"
 #include "store/store.h"
 
 struct content_info {
@@ -67,6 +68,8 @@ int ingest_fd(const struct ingest *i);
 int64_t ingest_size(const struct ingest *i);
 /* Appends at offset: OUT_OF_RANGE unless it is the size; 0 truncates and restarts. */
 int ingest_write(struct ingest *i, int64_t offset, const void *p, size_t n, struct error *err);
+/* Of what has been written so far: runs along, but reads the file when the ingest was resumed. */
+int ingest_digest(struct ingest *i, char ret[DIGEST_MAX], struct error *err);
 /* Checks size (when > 0) and digest (`expected` may be NULL: whatever it is); `verified`: the
  * writer has hashed exactly these bytes itself, do not read them again. fsync, rename, record,
  * lease. FAILED_PRECONDITION on mismatch (data stays), ALREADY_EXISTS when it is there (data

@@ -306,6 +306,26 @@ static int hash_file(const struct ingest *i, const char *like, char out[DIGEST_M
 	return 0;
 }
 
+int ingest_digest(struct ingest *i, char ret[DIGEST_MAX], struct error *err)
+{
+	autoclose int fd = -EBADF;
+	int64_t size = ingest_size(i);
+
+	if (!i->hash || i->hashed != size) {
+		if (i->hash)
+			digester_free(i->hash);
+		i->hash = digester_new(i->expected);
+		i->hashed = size;
+		fd = openat(i->ctx.store->root_fd, i->data, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return error_errno(err, errno, "open data of ingest '%s'", i->ref);
+		if (digester_update_fd(i->hash, fd, err) < 0)
+			return error_wrap(err, "hash ingest '%s'", i->ref);
+	}
+	digester_peek(i->hash, ret);
+	return 0;
+}
+
 static int ingest_verify(struct ingest *i, int64_t actual_size, int64_t size, const char *expected,
 			 bool verified, char out[DIGEST_MAX], struct error *err)
 {

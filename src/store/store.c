@@ -277,6 +277,48 @@ int namespace_create(struct store *s, const char *name, const struct kvs *labels
 	return db_commit_sync(&tx, err);
 }
 
+/* 1, 0 (no such namespace) or -1. */
+static int read_namespace_labels(const struct db_tx *tx, const char *name, struct kvs *ret,
+				 struct error *err)
+{
+	autoquery struct db_query q = DB_QUERY_INIT;
+	int r = db_query(tx, &q, err, "SELECT labels FROM namespaces WHERE name = ?", "s", name);
+
+	if (r == 0)
+		r = db_step(&q, err);
+	return r > 0 && labels_parse(db_text(&q, 0), ret, err) < 0 ? -1 : r;
+}
+
+int namespace_labels(struct store *s, const char *name, struct kvs *ret, struct error *err)
+{
+	autotx struct db_tx tx = DB_TX_INIT;
+
+	if (namespace_check(name, err) < 0 || db_read(s->db, &tx, err) < 0)
+		return -1;
+	return read_namespace_labels(&tx, name, ret, err) < 0 ? -1 : 0;
+}
+
+int namespace_set_labels(struct store *s, const char *name, const struct kvs *changes,
+			 struct error *err)
+{
+	autotx struct db_tx tx = DB_TX_INIT;
+	autokvs struct kvs labels = KVS_INIT;
+
+	if (namespace_check(name, err) < 0 || db_write(s->db, &tx, err) < 0)
+		return -1;
+	int r = read_namespace_labels(&tx, name, &labels, err);
+	if (r == 0)
+		return error_set(err, ERROR_NOT_FOUND, "namespace '%s' does not exist", name);
+	labels_merge(&labels, changes);
+	if (r < 0 || labels_check(&labels, err) < 0)
+		return -1;
+	autofree char *text = labels_format(&labels);
+	if (db_exec(&tx, err, "UPDATE namespaces SET labels = ? WHERE name = ?", "ss", text, name) <
+	    0)
+		return -1;
+	return db_commit_sync(&tx, err);
+}
+
 int namespace_list(struct store *s, struct strv *ret, struct error *err)
 {
 	autotx struct db_tx tx = DB_TX_INIT;

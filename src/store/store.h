@@ -52,6 +52,11 @@ struct store_ctx {
 /* Namespaces come into being with their first object; this is for labels and listing. */
 int namespace_create(struct store *s, const char *name, const struct kvs *labels,
 		     struct error *err);
+/* One that does not exist has none. */
+int namespace_labels(struct store *s, const char *name, struct kvs *ret, struct error *err);
+/* Sets the given ones; an empty value removes one. NOT_FOUND. */
+int namespace_set_labels(struct store *s, const char *name, const struct kvs *labels,
+			 struct error *err);
 int namespace_list(struct store *s, struct strv *ret, struct error *err);
 /* FAILED_PRECONDITION unless empty. */
 int namespace_delete(struct store *s, const char *name, struct error *err);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the cAdvisor in the kubelet asks of containerd, with the answers that it needs to put names
- * to the cgroups that it finds: three calls of containerd's API, for the CRI's namespace. A sandbox
- * is a container of kind "sandbox" there, whose task is any process in the pod's network.
+ * to the cgroups that it finds: two calls of containerd's API, whose front end asks here for the
+ * CRI's namespace. A sandbox is a container of kind "sandbox" there, whose task is any process in
+ * the pod's network.
  */
 #include "api/cri/encode.h"
 
@@ -11,38 +12,12 @@
 
 #include "containerd.services.containers.v1.pb-c.h"
 #include "containerd.services.tasks.v1.pb-c.h"
-#include "containerd.services.version.v1.pb-c.h"
 
 #include <string.h>
 
 #define SPEC_TYPE "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 #define KIND "io.cri-containerd.kind"
 #define NEW(arena, name) cri_message(arena, &containerd__services__##name##__descriptor)
-
-/* A version of containerd that has all that cAdvisor uses. */
-#define CONTAINERD_VERSION "2.0.0"
-
-static int version(struct grpc_call *c UNUSED, const ProtobufCMessage *m UNUSED,
-		   ProtobufCMessage *r, struct error *err UNUSED)
-{
-	Containerd__Services__Version__V1__VersionResponse *reply =
-		(Containerd__Services__Version__V1__VersionResponse *)r;
-
-	reply->version = (char *)(uintptr_t)CONTAINERD_VERSION;
-	reply->revision = (char *)(uintptr_t) "kistl-" KISTL_VERSION;
-	return 0;
-}
-
-static int check_namespace(struct grpc_call *c, struct error *err)
-{
-	const char *ns = grpc_call_metadata(c, "containerd-namespace");
-
-	if (str_empty(ns))
-		return error_set(err, ERROR_FAILED_PRECONDITION, "namespace is required");
-	if (!str_equal(ns, CRI_NAMESPACE))
-		return error_set(err, ERROR_NOT_FOUND, "nothing is known of namespace '%s'", ns);
-	return 0;
-}
 
 static Google__Protobuf__Timestamp *timestamp(struct arena *a, int64_t ns)
 {
@@ -80,8 +55,8 @@ static Containerd__Services__Containers__V1__Container *encode(struct cri_api *a
 	return m;
 }
 
-static int get_container(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessage *r,
-			 struct error *err)
+int cri_containerd_container(void *arg, struct grpc_call *c, const ProtobufCMessage *m,
+			     ProtobufCMessage *r, struct error *err)
 {
 	const char *id = ((const Containerd__Services__Containers__V1__GetContainerRequest *)m)->id;
 	Containerd__Services__Containers__V1__GetContainerResponse *reply =
@@ -89,10 +64,8 @@ static int get_container(struct grpc_call *c, const ProtobufCMessage *m, Protobu
 	CLEANUP(container_briefs_done) struct container_briefs b = { 0 };
 	CLEANUP(sandbox_view_unrefp) struct sandbox_view *v = NULL;
 	struct arena *a = grpc_call_arena(c);
-	struct cri_api *api = cri_of(c);
+	struct cri_api *api = arg;
 
-	if (check_namespace(c, err) < 0)
-		return -1;
 	if (cri_container(api, id, &b, NULL) == 0) {
 		const struct container_shared *s = b.v[0].shared;
 
@@ -139,19 +112,17 @@ static Containerd__V1__Types__Status task_status(Runtime__V1__ContainerState s)
 	return map[s];
 }
 
-static int get_task(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessage *r,
-		    struct error *err)
+int cri_containerd_task(void *arg, struct grpc_call *c, const ProtobufCMessage *m,
+			ProtobufCMessage *r, struct error *err)
 {
 	const char *id = ((const Containerd__Services__Tasks__V1__GetRequest *)m)->container_id;
 	CLEANUP(container_briefs_done) struct container_briefs b = { 0 };
 	CLEANUP(sandbox_view_unrefp) struct sandbox_view *v = NULL;
 	struct arena *a = grpc_call_arena(c);
-	struct cri_api *api = cri_of(c);
+	struct cri_api *api = arg;
 	Containerd__V1__Types__Process *p =
 		cri_message(a, &containerd__v1__types__process__descriptor);
 
-	if (check_namespace(c, err) < 0)
-		return -1;
 	if (cri_container(api, id, &b, NULL) == 0) {
 		p->id = p->container_id = cri_text(a, b.v[0].shared->id);
 		p->pid = (uint32_t)b.v[0].pid;
@@ -170,38 +141,4 @@ static int get_task(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMes
 				 p->id);
 	((Containerd__Services__Tasks__V1__GetResponse *)r)->process = p;
 	return 0;
-}
-
-static const struct grpc_method version_methods[] = {
-	{ "Version", .unary = version, .pool = JOB_QUICK },
-	{ NULL },
-};
-
-static const struct grpc_method container_methods[] = {
-	{ "Get", .unary = get_container, .pool = JOB_QUICK },
-	{ NULL },
-};
-
-static const struct grpc_method task_methods[] = {
-	{ "Get", .unary = get_task, .pool = JOB_QUICK },
-	{ NULL },
-};
-
-void cri_cadvisor_services(struct cri_api *api, struct grpc_service ret[CADVISOR_SERVICES])
-{
-	ret[0] = (struct grpc_service){
-		.descriptor = &containerd__services__version__v1__version__descriptor,
-		.methods = version_methods,
-		.arg = api,
-	};
-	ret[1] = (struct grpc_service){
-		.descriptor = &containerd__services__containers__v1__containers__descriptor,
-		.methods = container_methods,
-		.arg = api,
-	};
-	ret[2] = (struct grpc_service){
-		.descriptor = &containerd__services__tasks__v1__tasks__descriptor,
-		.methods = task_methods,
-		.arg = api,
-	};
 }

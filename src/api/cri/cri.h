@@ -43,5 +43,11 @@ struct cri_config {
 struct cri_api *cri_api_new(const struct cri_config *config);
 /* Loop thread. */
 void cri_api_add(struct cri_api *a, struct grpc_server *server);
+/* Containers.Get and Tasks.Get of containerd's API, for pods and their containers: the cAdvisor in
+ * the kubelet asks for them. arg: the API. Never block. NOT_FOUND. */
+int cri_containerd_container(void *arg, struct grpc_call *c, const ProtobufCMessage *request,
+			     ProtobufCMessage *reply, struct error *err);
+int cri_containerd_task(void *arg, struct grpc_call *c, const ProtobufCMessage *request,
+			ProtobufCMessage *reply, struct error *err);
 /* Loop thread, after the server's end. NULL is fine. */
 void cri_api_free(struct cri_api *a);

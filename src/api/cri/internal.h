@@ -11,8 +11,6 @@
 
 #include "runtime.v1.pb-c.h"
 
-#define CADVISOR_SERVICES 3
-
 struct cri_api {
 	struct cri_config config;
 	struct engine_features features;
@@ -23,7 +21,7 @@ struct cri_api {
 	struct cri_events *events;
 	struct samples *samples;
 	struct grpc_method *runtime_methods; /* of all files, ends with name NULL */
-	struct grpc_service runtime_service, image_service, cadvisor_services[CADVISOR_SERVICES];
+	struct grpc_service runtime_service, image_service;
 };
 
 struct cri_api *cri_of(const struct grpc_call *c);
@@ -110,9 +108,6 @@ struct cri_events *cri_events_new(struct cri_api *api);
 /* Loop thread. */
 void cri_events_start(struct cri_events *e);
 void cri_events_free(struct cri_events *e);
-
-/* --- cadvisor.c --- */
-void cri_cadvisor_services(struct cri_api *api, struct grpc_service ret[CADVISOR_SERVICES]);
 
 /* --- status.c --- */
 int cri_status(struct grpc_call *c, const ProtobufCMessage *request, ProtobufCMessage *reply,

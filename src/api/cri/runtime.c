@@ -108,7 +108,6 @@ struct cri_api *cri_api_new(const struct cri_config *config)
 		.methods = cri_image_methods,
 		.arg = a,
 	};
-	cri_cadvisor_services(a, a->cadvisor_services);
 	return a;
 }
 
@@ -117,8 +116,6 @@ void cri_api_add(struct cri_api *a, struct grpc_server *server)
 	cri_events_start(a->events);
 	grpc_server_add(server, &a->runtime_service);
 	grpc_server_add(server, &a->image_service);
-	for (size_t i = 0; i < CADVISOR_SERVICES; i++)
-		grpc_server_add(server, &a->cadvisor_services[i]);
 }
 
 void cri_api_free(struct cri_api *a)
