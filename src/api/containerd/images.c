@@ -26,11 +26,8 @@ static image_message *make(struct arena *a, const struct image *i)
 	return out;
 }
 
-/* Copies, checked. */
-static int take(const image_message *m, struct image *ret, struct error *err)
+static int check_target(const image_message *m, struct error *err)
 {
-	if (!m || str_empty(m->name))
-		return error_set(err, ERROR_INVALID_ARGUMENT, "image name must not be empty");
 	if (!m->target || !digest_valid(m->target->digest))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "image '%s': target has no valid digest", m->name);
@@ -40,13 +37,26 @@ static int take(const image_message *m, struct image *ret, struct error *err)
 	if (str_empty(m->target->media_type))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "image '%s': target has no media type", m->name);
+	return 0;
+}
+
+static void take(const image_message *m, struct image *ret)
+{
 	ret->name = xstrdup(m->name);
 	message_kvs(&ret->labels, m->labels, m->n_labels);
+	if (!m->target)
+		return;
 	ret->target.media_type = xstrdup(m->target->media_type);
 	ret->target.digest = xstrdup(m->target->digest);
 	ret->target.size = m->target->size;
 	message_kvs(&ret->target.annotations, m->target->annotations, m->target->n_annotations);
-	return 0;
+}
+
+static int check_name(const image_message *m, struct error *err)
+{
+	return m && !str_empty(m->name)
+		       ? 0
+		       : error_set(err, ERROR_INVALID_ARGUMENT, "image name must not be empty");
 }
 
 static int get(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessage *r,
@@ -116,8 +126,11 @@ static int create(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessa
 	struct store_ctx ctx;
 	struct arena *a = grpc_call_arena(c);
 
-	if (ctrd_ctx(c, &ctx, err) < 0 || take(request->image, &i, err) < 0 ||
-	    image_create(&ctx, &i, err) < 0 || image_get(&ctx, i.name, &now, err) < 0)
+	if (ctrd_ctx(c, &ctx, err) < 0 || check_name(request->image, err) < 0 ||
+	    check_target(request->image, err) < 0)
+		return -1;
+	take(request->image, &i);
+	if (image_create(&ctx, &i, err) < 0 || image_get(&ctx, i.name, &now, err) < 0)
 		return -1;
 	((Containerd__Services__Images__V1__CreateImageResponse *)r)->image = make(a, &now);
 	event.name = i.name;
@@ -172,6 +185,26 @@ static int apply(struct image *i, const struct image *want, const char *path, st
 	return 0;
 }
 
+/* No mask stands for all that there is. */
+static int apply_mask(struct image *i, const image_message *m, const field_mask *mask,
+		      struct error *err)
+{
+	static char labels[] = "labels", target[] = "target";
+	static char *all[] = { labels, target };
+	char *const *paths = mask && mask->n_paths > 0 ? mask->paths : all;
+	size_t n = mask && mask->n_paths > 0 ? mask->n_paths : ARRAY_SIZE(all);
+	autoimage struct image want = { 0 };
+
+	take(m, &want);
+	for (size_t k = 0; k < n; k++) {
+		if (str_equal(paths[k], "target") && check_target(m, err) < 0)
+			return -1;
+		if (apply(i, &want, paths[k], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int update(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessage *r,
 		  struct error *err)
 {
@@ -179,32 +212,14 @@ static int update(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessa
 		(const Containerd__Services__Images__V1__UpdateImageRequest *)m;
 	Containerd__Services__Images__V1__ImageUpdate event =
 		CONTAINERD__SERVICES__IMAGES__V1__IMAGE_UPDATE__INIT;
-	const field_mask *mask = request->update_mask;
-	autoimage struct image want = { 0 }, i = { 0 }, now = { 0 };
+	autoimage struct image i = { 0 }, now = { 0 };
 	struct arena *a = grpc_call_arena(c);
 	struct store_ctx ctx;
 
-	if (!request->image || str_empty(request->image->name))
-		return error_set(err, ERROR_INVALID_ARGUMENT, "image name must not be empty");
-	if (ctrd_ctx(c, &ctx, err) < 0 || image_get(&ctx, request->image->name, &i, err) < 0)
-		return -1;
-	/* A mask may leave the target out of the request. */
-	if (!request->image->target && mask && mask->n_paths > 0) {
-		want.name = xstrdup(request->image->name);
-		message_kvs(&want.labels, request->image->labels, request->image->n_labels);
-		descriptor_copy(&want.target, &i.target);
-	} else if (take(request->image, &want, err) < 0) {
-		return -1;
-	}
-	if (!mask || mask->n_paths == 0) {
-		replace(&i.labels, &want.labels);
-		replace_target(&i, &want);
-	}
-	for (size_t k = 0; mask && k < mask->n_paths; k++) {
-		if (apply(&i, &want, mask->paths[k], err) < 0)
-			return -1;
-	}
-	if (image_put(&ctx, &i, err) < 0 || image_get(&ctx, i.name, &now, err) < 0)
+	if (check_name(request->image, err) < 0 || ctrd_ctx(c, &ctx, err) < 0 ||
+	    image_get(&ctx, request->image->name, &i, err) < 0 ||
+	    apply_mask(&i, request->image, request->update_mask, err) < 0 ||
+	    image_put(&ctx, &i, err) < 0 || image_get(&ctx, i.name, &now, err) < 0)
 		return -1;
 	((Containerd__Services__Images__V1__UpdateImageResponse *)r)->image = make(a, &now);
 	event.name = i.name;

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containerd's API: Debian's unmodified ctr, and gRPC's Python client where ctr does not reach."""
+
+import hashlib
+import json
+import os
+import queue
+import re
+import subprocess
+import threading
+
+import grpc
+import pytest
+
+from cri import Service, fails, message
+from harness import until
+
+CONTENT = "containerd.services.content.v1"
+
+
+class Ctr:
+    def __init__(self, socket):
+        self.socket = socket
+
+    def __call__(self, *args, code=0, stdin=b"", ns=None):
+        command = ["ctr", "-a", self.socket, *(["-n", ns] if ns else []), *args]
+        out = subprocess.run(command, input=stdin, capture_output=True, timeout=60)
+        assert out.returncode == code, (command, out.returncode, out.stdout, out.stderr)
+        return out.stdout.decode(errors="replace") if code == 0 else out.stderr.decode(errors="replace")
+
+    def rows(self, *args, **kw):
+        """Of a table, without its head."""
+        return [line.split() for line in self(*args, **kw).splitlines()[1:]]
+
+
+@pytest.fixture
+def ctr(daemon):
+    yield Ctr(daemon.socket)
+    assert daemon.alive(), "kistld has died:\n" + daemon.log()[-4000:]
+
+
+@pytest.fixture
+def api(daemon):
+    """api("content.v1.Content", "ns") is a service's client."""
+    channel = grpc.insecure_channel("unix://" + daemon.socket, options=[
+        ("grpc.max_receive_message_length", 16 << 20), ("grpc.use_local_subchannel_pool", 1)])
+    yield lambda name, ns="test": Service(channel, "containerd.services." + name, [("containerd-namespace", ns)])
+    channel.close()
+
+
+def any_of(type_url, value=b""):
+    return message("Any", "google.protobuf")(type_url=type_url, value=value)
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def test_version_and_plugins(ctr, daemon):
+    out = ctr("version")
+    assert re.search(r"Server:\n  Version:  v1\.7\.\d+\+kistl", out)
+    uuid = re.search(r"UUID: (\S+)", out).group(1)
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", uuid)
+    daemon.restart()
+    assert uuid in ctr("version")
+    plugins = {(r[0], r[1]): r[-1] for r in ctr.rows("plugins", "ls")}
+    for key in (("io.containerd.snapshotter.v1", "overlayfs"), ("io.containerd.runtime.v2", "task"),
+                ("io.containerd.content.v1", "content"), ("io.containerd.differ.v1", "walking")):
+        assert plugins[key] == "ok"
+
+
+def test_namespaces(ctr):
+    ctr("ns", "create", "blue", "a=1", "b=2")
+    assert ["blue", "a=1,b=2"] in ctr.rows("ns", "ls")
+    assert "exists" in ctr("ns", "create", "blue", code=1)
+    ctr("ns", "label", "blue", "c=3", "a=")
+    assert ["blue", "b=2,c=3"] in ctr.rows("ns", "ls")
+    ctr("content", "ingest", "r", stdin=b"kept", ns="blue")
+    assert "not empty" in ctr("ns", "rm", "blue", code=1)
+    ctr("content", "rm", digest(b"kept"), ns="blue")
+    ctr("ns", "rm", "blue")
+    assert "blue" not in [r[0] for r in ctr.rows("ns", "ls")]
+
+
+def test_content(ctr, api):
+    data = os.urandom(3_000_000)
+    ctr("content", "ingest", "--expected-digest", digest(data), "--expected-size", str(len(data)), "big", stdin=data)
+    assert [digest(data), "3MB"] == [ctr.rows("content", "ls")[0][i] for i in (0, 1)]
+    out = subprocess.run(["ctr", "-a", ctr.socket, "content", "get", digest(data)], capture_output=True, check=True)
+    assert out.stdout == data
+    ctr("content", "label", digest(data), "k=v", "containerd.io/gc.root=now")
+    assert "k=v" in ctr("content", "ls")
+    assert digest(data) in ctr("content", "ls", "labels.k==v")
+    assert digest(data) not in ctr("content", "ls", "labels.k!=v")
+    assert "not found" in ctr("content", "get", digest(b"none"), code=1)
+    assert "digest is" in ctr("content", "ingest", "--expected-digest", digest(b"x"), "wrong", stdin=b"y", code=1)
+    assert ctr.rows("content", "active") and ctr.rows("content", "active")[0][0] == "wrong"
+    api("content.v1.Content", "default").Abort(ref="wrong")
+    ctr("content", "rm", digest(data))
+    assert not ctr.rows("content", "ls")
+
+
+class Writer:
+    """One Content.Write stream, message by message."""
+
+    def __init__(self, service):
+        self.requests = queue.Queue()
+        request, reply = message("WriteContentRequest", CONTENT), message("WriteContentResponse", CONTENT)
+        self.request = request
+        stub = service.channel.stream_stream(f"/{CONTENT}.Content/Write", request_serializer=request.SerializeToString,
+                                             response_deserializer=reply.FromString)
+        self.replies = stub(iter(self.requests.get, None), timeout=60, metadata=service.metadata)
+
+    def __call__(self, action, **fields):
+        self.requests.put(self.request(action=["STAT", "WRITE", "COMMIT"].index(action), **fields))
+        return next(self.replies)
+
+    def close(self):
+        self.requests.put(None)
+        assert next(self.replies, None) is None
+
+
+def test_write_protocol(api):
+    content = api("content.v1.Content")
+    w = Writer(content)
+    stat = w("STAT", ref="one", total=6)
+    assert (stat.offset, stat.total, stat.digest) == (0, 6, digest(b""))
+    reply = w("WRITE", data=b"abc", offset=0)
+    assert (reply.offset, reply.digest) == (3, digest(b"abc"))
+    with fails("UNAVAILABLE", "another"):
+        Writer(content)("STAT", ref="one")
+    with fails("OUT_OF_RANGE", "offset 5, expected 3"):
+        w("WRITE", data=b"x", offset=5)
+    # The stream's end lets go of the lock; another goes on where it was, and hashes what is there.
+    w = Writer(content)
+    until(lambda: content.Status(ref="one").status.offset == 3)
+    assert w("STAT", ref="one").offset == 3
+    assert w("WRITE", data=b"def", offset=3).digest == digest(b"abcdef")
+    done = w("COMMIT", offset=6, labels={"a": "b"})
+    assert (done.digest, done.offset) == (digest(b"abcdef"), 6)
+    assert next(w.replies, None) is None
+    info = content.Info(digest=done.digest).info
+    assert (info.size, dict(info.labels)) == (6, {"a": "b"})
+    with fails("ALREADY_EXISTS"):
+        Writer(content)("STAT", ref="two", expected=done.digest)
+    with fails("INVALID_ARGUMENT", "reference"):
+        Writer(content)("STAT")
+    with fails("INVALID_ARGUMENT", "not a valid digest"):
+        Writer(content)("STAT", ref="three", expected="sha256:abc")
+    content.Delete(digest=done.digest)
+
+
+def test_write_restarts_and_checks(api):
+    content = api("content.v1.Content")
+    w = Writer(content)
+    w("WRITE", ref="r", data=b"wrong", offset=0)
+    assert w("WRITE", data=b"right!", offset=0).offset == 6  # truncated
+    with fails("FAILED_PRECONDITION", "expected 7"):
+        w("COMMIT", offset=6, total=7)
+    w = Writer(content)
+    with fails("FAILED_PRECONDITION", "digest is"):
+        w("COMMIT", ref="r", offset=6, expected=digest(b"other"))
+    assert [s.ref for s in content.ListStatuses(filters=["ref==r"]).statuses] == ["r"]
+    content.Abort(ref="r")
+    with fails("NOT_FOUND"):
+        content.Abort(ref="r")
+    assert not content.ListStatuses().statuses
+
+
+def test_read_ranges(api, ctr):
+    data = os.urandom(2_500_000)
+    ctr("content", "ingest", "r", stdin=data, ns="test")
+    content = api("content.v1.Content")
+
+    def read(**kw):
+        parts = list(content.Read(digest=digest(data), **kw))
+        assert [p.offset for p in parts] == [sum(len(q.data) for q in parts[:i]) for i in range(len(parts))]
+        return b"".join(p.data for p in parts)
+
+    assert read() == data
+    assert read(offset=5, size=10) == data[5:15]
+    assert read(offset=len(data)) == b""
+    with fails("OUT_OF_RANGE"):
+        read(offset=len(data) + 1)
+    with fails("INVALID_ARGUMENT"):
+        read(offset=-1)
+    ctr("content", "rm", digest(data), ns="test")
+
+
+def test_needs_a_namespace(daemon):
+    channel = grpc.insecure_channel("unix://" + daemon.socket)
+    with fails("FAILED_PRECONDITION", "namespace is required"):
+        Service(channel, "containerd.services.images.v1.Images").List()
+    with fails("INVALID_ARGUMENT", "not a valid identifier"):
+        Service(channel, "containerd.services.images.v1.Images", [("containerd-namespace", "../x")]).List()
+    channel.close()
+
+
+def test_leases_hold_and_let_go(ctr, api):
+    leases, content = api("leases.v1.Leases"), api("content.v1.Content")
+    lease = leases.Create(labels={"x": "y"}).lease
+    assert [x.id for x in leases.List(filters=["labels.x==y"]).leases] == [lease.id]
+    ctr("content", "ingest", "held", stdin=b"held", ns="test")
+    leases.AddResource(id=lease.id, resource={"type": "content", "id": digest(b"held")})
+    assert [(r.type, r.id) for r in leases.ListResources(id=lease.id).resources] == [("content", digest(b"held"))]
+    with fails("ALREADY_EXISTS"):
+        leases.Create(id=lease.id)
+    other = leases.Create().lease
+    leases.Delete(id=other.id, sync=True)  # collects
+    assert content.Info(digest=digest(b"held")).info.size == 4
+    leases.Delete(id=lease.id, sync=True)
+    with fails("NOT_FOUND"):
+        content.Info(digest=digest(b"held"))
+    with fails("NOT_FOUND"):
+        leases.Delete(id=lease.id)
+
+
+def test_images(ctr, api, daemon, image):
+    name = "docker.io/library/busybox:latest"
+    assert name in [r[0] for r in ctr.rows("images", "ls")]
+    ctr("images", "label", name, "colour=red")
+    assert [r[0] for r in ctr.rows("images", "ls", "labels.colour==red")] == [name]
+    assert daemon.client("images", "-q", "busybox")  # the Docker API's are the same
+    ctr("images", "tag", name, "example.org/other:1")
+    assert "example.org/other:1" in ctr("images", "ls", "-q")
+    ctr("images", "rm", "example.org/other:1")
+    assert "example.org/other:1" not in ctr("images", "ls", "-q")
+    images = api("images.v1.Images", "default")
+    with fails("NOT_FOUND"):
+        images.Get(name="example.org/other:1")
+    with fails("INVALID_ARGUMENT", "digest"):
+        images.Create(image={"name": "x", "target": {"digest": "bad", "media_type": "m", "size": 1}})
+    got = images.Get(name=name).image
+    with fails("ALREADY_EXISTS"):
+        images.Create(image=got)
+    with fails("INVALID_ARGUMENT", "cannot update 'nothing'"):
+        images.Update(image=got, update_mask={"paths": ["nothing"]})
+    kept = images.Update(image={"name": name, "labels": {"a": "1"}}, update_mask={"paths": ["labels.a"]}).image
+    assert dict(kept.labels)["colour"] == "red" and kept.target == got.target
+
+
+def test_snapshots(ctr):
+    ctr("snapshots", "prepare", "base")
+    mounts = ctr("snapshots", "mounts", "/mnt", "base")
+    assert re.search(r"mount -t bind \S+/snapshots/\d+/fs /mnt -o rw,rbind", mounts)
+    ctr("snapshots", "commit", "layer", "base")
+    ctr("snapshots", "prepare", "top", "layer")
+    assert re.search(r"-o \S*workdir=\S+,upperdir=\S+,lowerdir=\S+", ctr("snapshots", "mounts", "/mnt", "top"))
+    ctr("snapshots", "view", "look", "layer")
+    rows = ctr.rows("snapshots", "ls")
+    assert ["layer", "Committed"] in rows and ["top", "layer", "Active"] in rows and ["look", "layer", "View"] in rows
+    assert "layer" in ctr("snapshots", "usage") and "layer" in ctr("snapshots", "tree")
+    ctr("snapshots", "label", "layer", "a=b")
+    assert json.loads(ctr("snapshots", "info", "layer"))["Labels"]["a"] == "b"
+    assert "child" in ctr("snapshots", "rm", "layer", code=1)
+    assert "not found" in ctr("snapshots", "prepare", "x", "nothing", code=1)
+    assert "not loaded" in ctr("snapshots", "--snapshotter", "zfs", "ls", code=1)
+    for key in ("look", "top", "layer"):  # what nothing holds is collected after the next removal
+        ctr("snapshots", "rm", key)
+        assert key not in [r[0] for r in ctr.rows("snapshots", "ls")]
+
+
+SPEC = {"type_url": "types.containerd.io/opencontainers/runtime-spec/1/Spec",
+        "value": b'{"ociVersion":"1.1.0","unknown":{"kept":true}}'}
+
+
+def test_containers(api):
+    containers = api("containers.v1.Containers")
+    options = {"type_url": "containerd.runc.v1.Options", "value": b"\x08\x01\xff\x00"}
+    wanted = {"id": "one", "image": "img", "labels": {"l": "1"}, "spec": SPEC, "snapshotter": "overlayfs",
+              "runtime": {"name": "io.containerd.runc.v2", "options": options}, "snapshot_key": "one",
+              "extensions": {"ext": any_of("some.Type", b"\x00\x01")}}
+    made = containers.Create(container=wanted).container
+    got = containers.Get(id="one").container
+    assert got == made and got.created_at.seconds > 0
+    assert got.spec.value == SPEC["value"] and got.runtime.options.value == options["value"]
+    assert got.extensions["ext"].value == b"\x00\x01" and got.extensions["ext"].type_url == "some.Type"
+    with fails("ALREADY_EXISTS"):
+        containers.Create(container=wanted)
+    for field, value in (("id", "bad/id"), ("runtime", {}), ("spec", None), ("snapshotter", "")):
+        with fails("INVALID_ARGUMENT"):
+            containers.Create(container={**wanted, "id": "two", field: value})
+    assert [c.container.id for c in containers.ListStream(filters=["labels.l==1"])] == ["one"]
+    assert not list(containers.ListStream(filters=["runtime.name==other"]))
+    assert len(containers.List(filters=["id~=^o"]).containers) == 1
+    with fails("INVALID_ARGUMENT", "filter"):
+        containers.List(filters=["id==="])
+    changed = containers.Update(container={"id": "one", "labels": {"l": "2"}},
+                                update_mask={"paths": ["labels.l"]}).container
+    assert dict(changed.labels) == {"l": "2"} and changed.spec == got.spec
+    with fails("INVALID_ARGUMENT", "snapshotter cannot be changed"):
+        containers.Update(container={"id": "one", "snapshotter": "native", "spec": SPEC})
+    containers.Delete(id="one")
+    with fails("NOT_FOUND"):
+        containers.Get(id="one")
+    with fails("NOT_FOUND"):
+        containers.Delete(id="one")
+
+
+def test_events(api, ctr):
+    seen, events = [], api("events.v1.Events")
+    call = events.Subscribe(filters=["namespace==test,topic~=\"^/(containers|images)/\"", "event.name==noted"])
+
+    def collect():
+        try:
+            for e in call:
+                seen.append((e.namespace, e.topic, e.event.type_url))
+        except grpc.RpcError:
+            pass  # cancelled below
+
+    threading.Thread(target=collect, daemon=True).start()
+    containers = api("containers.v1.Containers")
+
+    def ping():
+        """Until the subscription is there."""
+        containers.Create(container={"id": "p", "spec": SPEC, "runtime": {"name": "r"}})
+        containers.Delete(id="p")
+        return len(seen) >= 2
+
+    assert until(ping, step=0.1)
+    assert ("test", "/containers/create", "containerd.events.ContainerCreate") in seen
+    assert ("test", "/containers/delete", "containerd.events.ContainerDelete") in seen
+    ctr("ns", "create", "noted")
+    ctr("ns", "rm", "noted")
+    assert until(lambda: ("noted", "/namespaces/delete", "containerd.events.NamespaceDelete") in seen)
+    events.Publish(topic="/containers/mine", event={"type_url": "x.Y", "value": b"z"})
+    assert until(lambda: ("test", "/containers/mine", "x.Y") in seen)
+    with fails("INVALID_ARGUMENT", "topic"):
+        events.Publish(topic="no-slash", event={"type_url": "x.Y"})
+    assert not any(t.startswith("/snapshot") for _, t, _ in seen)
+    call.cancel()
