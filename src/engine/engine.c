@@ -488,6 +488,7 @@ int container_record_write(struct container *c, bool create, struct error *err)
 		.updated_at = time_realtime(),
 	};
 	kvs_copy(&r.labels, &c->config.labels);
+	pod_hold_volumes(c, &r.labels);
 	kvs_set(&r.extensions, RECORD_ENGINE, text);
 	if (c->extension)
 		kvs_set(&r.extensions, RECORD_EXTENSION, c->extension);

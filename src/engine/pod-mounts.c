@@ -75,6 +75,18 @@ int pod_make_volumes(struct container *c, struct error *err)
 	return 0;
 }
 
+void pod_hold_volumes(const struct container *c, struct kvs *labels)
+{
+	for (size_t i = 0; i < c->config.mounts.n; i++) {
+		autofree char *label = NULL, *key = volume_key(c, i);
+
+		if (!str_equal(c->config.mounts.v[i].type, "image"))
+			continue;
+		label = xasprintf("containerd.io/gc.ref.snapshot.%s/image-%zu", c->snapshotter, i);
+		kvs_set(labels, label, key);
+	}
+}
+
 void pod_remove_volumes(struct container *c)
 {
 	const struct store_ctx ctx = container_store(c);

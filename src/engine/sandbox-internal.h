@@ -124,3 +124,5 @@ int pod_check_create(struct container *c, struct error *err);
 int pod_start(struct container *c, struct error *err);
 /* Image volumes. */
 void pod_remove_volumes(struct container *c);
+/* Labels for the container's record, by which the collector spares them. */
+void pod_hold_volumes(const struct container *c, struct kvs *labels);

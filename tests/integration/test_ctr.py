@@ -16,6 +16,8 @@ from cri import Service, fails, message
 from harness import until
 
 CONTENT = "containerd.services.content.v1"
+# Without it, or a lease, the collector takes what nothing refers to after the next removal, as containerd's does.
+ROOT = {"containerd.io/gc.root": "test"}
 
 
 class Ctr:
@@ -84,6 +86,8 @@ def test_namespaces(ctr):
 
 def test_content(ctr, api):
     data = os.urandom(3_000_000)
+    lease = api("leases.v1.Leases", "default").Create().lease.id
+    api("leases.v1.Leases", "default").AddResource(id=lease, resource={"type": "content", "id": digest(data)})
     ctr("content", "ingest", "--expected-digest", digest(data), "--expected-size", str(len(data)), "big", stdin=data)
     assert [digest(data), "3MB"] == [ctr.rows("content", "ls")[0][i] for i in (0, 1)]
     out = subprocess.run(["ctr", "-a", ctr.socket, "content", "get", digest(data)], capture_output=True, check=True)
@@ -97,6 +101,7 @@ def test_content(ctr, api):
     assert ctr.rows("content", "active") and ctr.rows("content", "active")[0][0] == "wrong"
     api("content.v1.Content", "default").Abort(ref="wrong")
     ctr("content", "rm", digest(data))
+    ctr("leases", "rm", lease)
     assert not ctr.rows("content", "ls")
 
 
@@ -136,11 +141,11 @@ def test_write_protocol(api):
     until(lambda: content.Status(ref="one").status.offset == 3)
     assert w("STAT", ref="one").offset == 3
     assert w("WRITE", data=b"def", offset=3).digest == digest(b"abcdef")
-    done = w("COMMIT", offset=6, labels={"a": "b"})
+    done = w("COMMIT", offset=6, labels={"a": "b", **ROOT})
     assert (done.digest, done.offset) == (digest(b"abcdef"), 6)
     assert next(w.replies, None) is None
     info = content.Info(digest=done.digest).info
-    assert (info.size, dict(info.labels)) == (6, {"a": "b"})
+    assert (info.size, dict(info.labels)) == (6, {"a": "b", **ROOT})
     with fails("ALREADY_EXISTS"):
         Writer(content)("STAT", ref="two", expected=done.digest)
     with fails("INVALID_ARGUMENT", "reference"):
@@ -169,8 +174,10 @@ def test_write_restarts_and_checks(api):
 
 def test_read_ranges(api, ctr):
     data = os.urandom(2_500_000)
-    ctr("content", "ingest", "r", stdin=data, ns="test")
     content = api("content.v1.Content")
+    w = Writer(content)
+    w("WRITE", ref="r", data=data, offset=0)
+    w("COMMIT", offset=len(data), labels=ROOT)
 
     def read(**kw):
         parts = list(content.Read(digest=digest(data), **kw))
@@ -200,8 +207,8 @@ def test_leases_hold_and_let_go(ctr, api):
     leases, content = api("leases.v1.Leases"), api("content.v1.Content")
     lease = leases.Create(labels={"x": "y"}).lease
     assert [x.id for x in leases.List(filters=["labels.x==y"]).leases] == [lease.id]
-    ctr("content", "ingest", "held", stdin=b"held", ns="test")
     leases.AddResource(id=lease.id, resource={"type": "content", "id": digest(b"held")})
+    ctr("content", "ingest", "held", stdin=b"held", ns="test")
     assert [(r.type, r.id) for r in leases.ListResources(id=lease.id).resources] == [("content", digest(b"held"))]
     with fails("ALREADY_EXISTS"):
         leases.Create(id=lease.id)
@@ -239,14 +246,14 @@ def test_images(ctr, api, daemon, image):
     assert dict(kept.labels)["colour"] == "red" and kept.target == got.target
 
 
-def test_snapshots(ctr):
+def test_snapshots(ctr, api):
     ctr("snapshots", "prepare", "base")
     mounts = ctr("snapshots", "mounts", "/mnt", "base")
     assert re.search(r"mount -t bind \S+/snapshots/\d+/fs /mnt -o rw,rbind", mounts)
     ctr("snapshots", "commit", "layer", "base")
     ctr("snapshots", "prepare", "top", "layer")
     assert re.search(r"-o \S*workdir=\S+,upperdir=\S+,lowerdir=\S+", ctr("snapshots", "mounts", "/mnt", "top"))
-    ctr("snapshots", "view", "look", "layer")
+    api("snapshots.v1.Snapshots", "default").View(snapshotter="overlayfs", key="look", parent="layer", labels=ROOT)
     rows = ctr.rows("snapshots", "ls")
     assert ["layer", "Committed"] in rows and ["top", "layer", "Active"] in rows and ["look", "layer", "View"] in rows
     assert "layer" in ctr("snapshots", "usage") and "layer" in ctr("snapshots", "tree")
@@ -255,7 +262,7 @@ def test_snapshots(ctr):
     assert "child" in ctr("snapshots", "rm", "layer", code=1)
     assert "not found" in ctr("snapshots", "prepare", "x", "nothing", code=1)
     assert "not loaded" in ctr("snapshots", "--snapshotter", "zfs", "ls", code=1)
-    for key in ("look", "top", "layer"):  # what nothing holds is collected after the next removal
+    for key in ("look", "top", "layer"):
         ctr("snapshots", "rm", key)
         assert key not in [r[0] for r in ctr.rows("snapshots", "ls")]
 
