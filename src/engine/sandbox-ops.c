@@ -269,8 +269,9 @@ int engine_sandbox_open_netns(struct engine *e, const char *ns, const char *id, 
 		return -1;
 	int fd = -1;
 	if (sandbox_is_ready(s))
-		fd = s->config.network == POD_NS_NODE ? open("/proc/1/ns/net", O_RDONLY | O_CLOEXEC)
-						      : sandbox_ns_open(s, SANDBOX_NET);
+		fd = s->config.network == POD_NS_NODE
+			     ? open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)
+			     : sandbox_ns_open(s, SANDBOX_NET);
 	if (fd < 0)
 		error_set(err, ERROR_FAILED_PRECONDITION, "sandbox \"%s\" is not ready", s->id);
 	return fd;
