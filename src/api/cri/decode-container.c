@@ -71,7 +71,7 @@ static int image_mount(const struct cri_api *api, const Runtime__V1__Mount *m,
 	}
 	struct json *j = json_new_object();
 	json_set_string(j, "image", m->image->image);
-	json_set_string(j, "ref", d.digests.n > 0 ? d.digests.v[0] : d.id);
+	json_set_string(j, "ref", d.id); /* as PullImage answers it */
 	json_set(mounted, ret->target, j);
 	ret->type = xstrdup("image");
 	ret->source = xstrdup(d.id);

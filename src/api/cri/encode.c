@@ -246,7 +246,7 @@ static Runtime__V1__Mount *encode_mount(struct arena *a, const struct mount_spec
 	const struct json *image = json_get(json_get(extension, CRI_EXT_MOUNTED), s->target);
 	m->image = CRI_NEW(a, image_spec);
 	m->image->image = cri_text(a, json_get_string(image, "image"));
-	m->image->image_ref = cri_canonical(a, json_get_string(image, "ref"));
+	m->image->image_ref = cri_text(a, json_get_string(image, "ref"));
 	m->image_sub_path = cri_text(a, s->sub_path);
 	return m;
 }
