@@ -266,18 +266,14 @@ static int each_address(const struct host_local *h,
 
 struct search {
 	const char *key, *old_key; /* old versions wrote no interface */
-	char found[CNI_NET_STRING_MAX];
 };
 
-static int on_mine(const struct host_local *h UNUSED, const char *name, const char *owner,
+static int on_mine(const struct host_local *h UNUSED, const char *name UNUSED, const char *owner,
 		   void *arg)
 {
-	struct search *s = arg;
+	const struct search *s = arg;
 
-	if (!str_equal(owner, s->key) && !str_equal(owner, s->old_key))
-		return 0;
-	snprintf(s->found, sizeof(s->found), "%s", name);
-	return 1;
+	return str_equal(owner, s->key) || str_equal(owner, s->old_key);
 }
 
 static int on_release(const struct host_local *h, const char *name, const char *owner, void *arg)
@@ -460,10 +456,8 @@ static int allocate_all(struct host_local *h, const struct cni_call *call, struc
 	size_t owner_len = owner_text(call, owner);
 	struct search s = { .key = owner, .old_key = call->id };
 
-	if (each_address(h, on_mine, &s) != 0)
-		return error_set(err, ERROR_ALREADY_EXISTS,
-				 "%s has been allocated to %s, duplicate allocation is not allowed",
-				 s.found, call->id);
+	/* That this id has no address yet is known: what is left of an earlier attempt goes before
+	 * an attach. Looking through all addresses each time would cost more than the rest. */
 	for (unsigned set = 0; set < h->sets; set++) {
 		struct cni_ip ip = { .interface = -1 };
 
@@ -496,6 +490,26 @@ static int host_local_add(const struct cni_call *call, const struct json *config
 	return 0;
 }
 
+/* By the result, which says where to look; true when that was all. */
+static bool release_known(const struct host_local *h, const struct json *config,
+			  const struct search *s)
+{
+	autocniinfo struct cni_info prev = CNI_INFO_INIT;
+	unsigned n = 0;
+
+	if (cni_prev_result(config, &prev, NULL) < 0)
+		return false;
+	for (size_t k = 0; k < prev.ips.n; k++) {
+		char name[CNI_NET_STRING_MAX], owner[OWNER_MAX];
+
+		cni_addr_format(&prev.ips.v[k].address.addr, name);
+		read_owner(h, name, owner);
+		if (str_equal(owner, s->key) && unlinkat(h->dir_fd, name, 0) == 0)
+			n++;
+	}
+	return n == h->sets;
+}
+
 static int host_local_del(const struct cni_call *call, const struct json *config, struct error *err)
 {
 	CLEANUP(host_local_done) struct host_local h = HOST_LOCAL_INIT;
@@ -505,7 +519,8 @@ static int host_local_del(const struct cni_call *call, const struct json *config
 	if (host_local_open(&h, call, config, err) < 0)
 		return -1;
 	owner_text(call, owner);
-	each_address(&h, on_release, (void *)&s);
+	if (!release_known(&h, config, &s))
+		each_address(&h, on_release, (void *)&s);
 	return 0;
 }
 
@@ -514,12 +529,12 @@ static int host_local_check(const struct cni_call *call, const struct json *conf
 {
 	CLEANUP(host_local_done) struct host_local h = HOST_LOCAL_INIT;
 	char owner[OWNER_MAX];
-	struct search s = { .key = owner, .old_key = call->id };
+	const struct search s = { .key = owner, .old_key = call->id };
 
 	if (host_local_open(&h, call, config, err) < 0)
 		return -1;
 	owner_text(call, owner);
-	if (each_address(&h, on_mine, &s) != 0)
+	if (each_address(&h, on_mine, (void *)&s) != 0)
 		return 0;
 	return error_set(err, ERROR_UNKNOWN, "host-local: no address of %s is reserved", call->id);
 }

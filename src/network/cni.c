@@ -330,13 +330,44 @@ static int undo(const struct cni *c, const struct cni_record *r, struct error *e
 			 e.msg);
 }
 
+/* The namespace that still exists, or none. */
+static void use_netns(struct cni_record *r, const char *asked)
+{
+	const char *const candidates[] = { asked, r->netns };
+	char *found = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(candidates) && !found; i++) {
+		autoclose int fd =
+			str_empty(candidates[i]) ? -1 : cni_netns_open(candidates[i], NULL);
+
+		if (fd >= 0)
+			found = xstrdup(candidates[i]);
+	}
+	free(r->netns);
+	r->netns = found;
+}
+
+/* What an attach of this name that nobody detached has left, maybe another process's. */
+static int clear_earlier(const struct cni *c, const struct cni_record *r, struct error *err)
+{
+	autocnirecord struct cni_record old = CNI_RECORD_INIT;
+
+	if (cni_record_load(c, r->network, r->id, r->ifname, &old, NULL) < 0)
+		return 0;
+	use_netns(&old, r->netns);
+	if (detach_record(c, &old, err) < 0)
+		return error_wrap(err, "undo an earlier attach of '%s'", r->id);
+	return 0;
+}
+
 int cni_attach(struct cni *c, const struct cni_request *q, struct cni_result *ret,
 	       struct error *err)
 {
 	autocnirecord struct cni_record r = CNI_RECORD_INIT;
 	autoclose int ns = -EBADF;
 
-	if (cni_request_check(q, err) < 0 || record_new(c, q, &r, err) < 0)
+	if (cni_request_check(q, err) < 0 || record_new(c, q, &r, err) < 0 ||
+	    clear_earlier(c, &r, err) < 0)
 		return -1;
 	ns = cni_netns_open(q->netns, err);
 	if (ns < 0 || cni_loopback_up(ns, err) < 0)
@@ -380,23 +411,6 @@ static int detach_plan(struct cni *c, const struct cni_request *q, struct cni_re
 		return 0;
 	/* Whoever attached would have left a record, and had a configuration. */
 	return error_is(&e, ERROR_UNAVAILABLE) ? 1 : error_move(err, &e);
-}
-
-/* The namespace that still exists, or none. */
-static void use_netns(struct cni_record *r, const char *asked)
-{
-	const char *const candidates[] = { asked, r->netns };
-	char *found = NULL;
-
-	for (size_t i = 0; i < ARRAY_SIZE(candidates) && !found; i++) {
-		autoclose int fd =
-			str_empty(candidates[i]) ? -1 : cni_netns_open(candidates[i], NULL);
-
-		if (fd >= 0)
-			found = xstrdup(candidates[i]);
-	}
-	free(r->netns);
-	r->netns = found;
 }
 
 int cni_detach(struct cni *c, const struct cni_request *q, struct error *err)

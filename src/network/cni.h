@@ -103,7 +103,8 @@ void cni_result_done(struct cni_result *r);
  * Loopback up, then ADD of each plugin. When one fails, everything is undone with a fresh deadline;
  * if even that fails the message says so and the caller must detach later. UNAVAILABLE: no network
  * configuration, or the plugin says "try again later"; INVALID_ARGUMENT: a name or a bandwidth
- * that CNI cannot carry; DEADLINE_EXCEEDED. A name is never taken: attach again after a detach.
+ * that CNI cannot carry; DEADLINE_EXCEEDED. A name is never taken: what an earlier attach of it has
+ * left is detached first.
  */
 int cni_attach(struct cni *c, const struct cni_request *r, struct cni_result *ret,
 	       struct error *err);
