@@ -2,6 +2,7 @@
 #include "network/cni-conntrack.h"
 
 #include "base/mem.h"
+#include "network/nft-batch.h"
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
@@ -26,10 +27,13 @@ struct search {
 	size_t n;
 };
 
-static void socket_done(struct mnl_socket **s)
+static void search_reset(void *arg)
 {
-	if (*s)
-		mnl_socket_close(*s);
+	struct search *s = arg;
+
+	free(s->v);
+	s->v = NULL;
+	s->n = 0;
 }
 
 struct tuple {
@@ -108,29 +112,29 @@ static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, int fa
 	return h;
 }
 
-static int transact(struct mnl_socket *sock, struct nlmsghdr *h, mnl_cb_t cb, void *arg)
+static int forget(const struct flow *f, int family)
 {
-	char buf[32768];
-	int r = MNL_CB_OK;
+	struct mnl_socket *s = nft_socket_open(NULL);
+	char buf[8192];
+	struct nlmsghdr *h = message(buf, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, family, 1);
+	ssize_t n;
+	int r = 0;
 
-	if (mnl_socket_sendto(sock, h, h->nlmsg_len) < 0)
+	if (!s)
 		return -errno;
-	while (r > MNL_CB_STOP) {
-		ssize_t n = mnl_socket_recvfrom(sock, buf, sizeof(buf));
-
-		if (n < 0)
-			return -errno;
-		r = mnl_cb_run(buf, (size_t)n, h->nlmsg_seq, mnl_socket_get_portid(sock), cb, arg);
-		if (r < 0)
-			return -errno;
-	}
-	return 0;
+	mnl_attr_put(h, CTA_TUPLE_ORIG | NLA_F_NESTED, f->len, f->tuple);
+	n = mnl_socket_sendto(s, h, h->nlmsg_len);
+	if (n >= 0)
+		n = mnl_socket_recvfrom(s, buf, sizeof(buf));
+	if (n < 0 || mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(s), NULL, NULL) < 0)
+		r = -errno;
+	nft_socket_close(s, n >= 0);
+	/* It may have ended by itself. */
+	return r == -ENOENT ? 0 : r;
 }
 
 int cni_conntrack_forget(int family, const struct cni_port *ports, size_t n, struct error *err)
 {
-	CLEANUP(socket_done)
-	struct mnl_socket *sock = NULL;
 	struct search s = { .family = family, .ports = ports, .n_ports = n };
 	char buf[1024];
 	bool any = false;
@@ -140,20 +144,10 @@ int cni_conntrack_forget(int family, const struct cni_port *ports, size_t n, str
 		any |= ports[i].protocol == IPPROTO_UDP;
 	if (!any)
 		return 0;
-	sock = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (!sock || mnl_socket_bind(sock, 0, MNL_SOCKET_AUTOPID) < 0)
-		return error_errno(err, errno, "open a netfilter netlink socket");
-	r = transact(sock, message(buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, 1), on_flow, &s);
-	for (size_t i = 0; i < s.n && r == 0; i++) {
-		struct nlmsghdr *h =
-			message(buf, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, family, (uint32_t)(i + 2));
-
-		mnl_attr_put(h, CTA_TUPLE_ORIG | NLA_F_NESTED, s.v[i].len, s.v[i].tuple);
-		r = transact(sock, h, NULL, NULL);
-		/* It may have ended by itself. */
-		if (r == -ENOENT)
-			r = 0;
-	}
+	r = nft_dump(message(buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, 1), on_flow, search_reset,
+		     &s);
+	for (size_t i = 0; i < s.n && r == 0; i++)
+		r = forget(&s.v[i], family);
 	free(s.v);
 	return r < 0 ? error_errno(err, -r, "forget UDP flows") : 0;
 }

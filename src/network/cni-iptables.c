@@ -98,12 +98,6 @@ static struct nftnl_rule *accept_rule(const struct cni_addr *pod, bool source)
 	return r;
 }
 
-static void socket_done(struct mnl_socket **s)
-{
-	if (*s)
-		mnl_socket_close(*s);
-}
-
 struct found {
 	const struct cni_addr *pod; /* rules that compare with it, */
 	const char *jump;	    /* or jump to this chain */
@@ -111,6 +105,16 @@ struct found {
 	size_t n;
 	unsigned sides; /* 1: from the pod, 2: to it */
 };
+
+static void found_reset(void *arg)
+{
+	struct found *f = arg;
+
+	free(f->handles);
+	f->handles = NULL;
+	f->n = 0;
+	f->sides = 0;
+}
 
 struct look {
 	const struct found *f;
@@ -168,31 +172,15 @@ static int on_rule(const struct nlmsghdr *h, void *arg)
 /* 0 or -errno; a chain that is not there has no rules. */
 static int find_rules(uint16_t family, const char *chain, struct found *f)
 {
-	CLEANUP(socket_done)
-	struct mnl_socket *sock = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	struct nftnl_rule *filter;
-	char buf[32768];
-	struct nlmsghdr *h;
-	int r = MNL_CB_OK;
+	struct nftnl_rule *filter = nft_rule_new(family, TABLE, chain);
+	char buf[1024];
+	struct nlmsghdr *h = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETRULE, family, NLM_F_DUMP, 1);
+	int r;
 
-	if (!sock || mnl_socket_bind(sock, 0, MNL_SOCKET_AUTOPID) < 0)
-		return -errno;
-	h = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETRULE, family, NLM_F_DUMP, 1);
-	filter = nft_rule_new(family, TABLE, chain);
 	nftnl_rule_nlmsg_build_payload(h, filter);
 	nftnl_rule_free(filter);
-	if (mnl_socket_sendto(sock, h, h->nlmsg_len) < 0)
-		return -errno;
-	while (r > MNL_CB_STOP) {
-		ssize_t n = mnl_socket_recvfrom(sock, buf, sizeof(buf));
-
-		if (n < 0)
-			return -errno;
-		r = mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(sock), on_rule, f);
-		if (r < 0)
-			return errno == ENOENT ? 0 : -errno;
-	}
-	return 0;
+	r = nft_dump(h, on_rule, found_reset, f);
+	return r == -ENOENT ? 0 : r;
 }
 
 /* A chain of its own, made unless it is there. */

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #define NETS_MAX 4096
+#define DUMPS_MAX 20
 
 void cni_mac_format(const uint8_t mac[6], char out[CNI_MAC_STRING])
 {
@@ -270,6 +271,30 @@ static void list_net(struct listing *l, const struct nlattr *addr, unsigned fami
 	l->nets->v[l->nets->n++] = n;
 }
 
+/* Anew, on a new socket, when somebody has changed meanwhile what is listed. 0 or -errno. */
+static int list_all(struct netlink *nl, uint16_t type, size_t header, mnl_cb_t cb, unsigned index,
+		    struct cni_nets *ret)
+{
+	struct listing l = { .index = index, .nets = ret };
+	int r = -EINTR;
+
+	for (int i = 0; i < DUMPS_MAX && r == -EINTR; i++) {
+		char buf[NETLINK_MESSAGE_MAX];
+		struct nlmsghdr *h;
+
+		if (i > 0) {
+			cni_nets_done(ret);
+			netlink_done(nl);
+			if (netlink_open(nl, NULL) < 0)
+				return -EIO;
+		}
+		h = netlink_message(nl, buf, type, NLM_F_DUMP);
+		mnl_nlmsg_put_extra_header(h, header);
+		r = netlink_transact(nl, h, cb, &l);
+	}
+	return r;
+}
+
 static int on_address(const struct nlmsghdr *h, void *arg)
 {
 	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(h);
@@ -293,13 +318,8 @@ static int on_address(const struct nlmsghdr *h, void *arg)
 
 int cni_link_addresses(struct netlink *nl, unsigned index, struct cni_nets *ret, struct error *err)
 {
-	char buf[NETLINK_MESSAGE_MAX];
-	struct nlmsghdr *h = netlink_message(nl, buf, RTM_GETADDR, NLM_F_DUMP);
-	struct listing l = { .index = index, .nets = ret };
-	int r;
+	int r = list_all(nl, RTM_GETADDR, sizeof(struct ifaddrmsg), on_address, index, ret);
 
-	mnl_nlmsg_put_extra_header(h, sizeof(struct ifaddrmsg));
-	r = netlink_transact(nl, h, on_address, &l);
 	return r < 0 ? error_errno(err, -r, "list addresses of interface %u", index) : 0;
 }
 
@@ -353,13 +373,8 @@ static int on_route(const struct nlmsghdr *h, void *arg)
 
 int cni_link_routes(struct netlink *nl, unsigned index, struct cni_nets *ret, struct error *err)
 {
-	char buf[NETLINK_MESSAGE_MAX];
-	struct nlmsghdr *h = netlink_message(nl, buf, RTM_GETROUTE, NLM_F_DUMP);
-	struct listing l = { .index = index, .nets = ret };
-	int r;
+	int r = list_all(nl, RTM_GETROUTE, sizeof(struct rtmsg), on_route, index, ret);
 
-	mnl_nlmsg_put_extra_header(h, sizeof(struct rtmsg));
-	r = netlink_transact(nl, h, on_route, &l);
 	return r < 0 ? error_errno(err, -r, "list routes of interface %u", index) : 0;
 }
 

@@ -58,7 +58,7 @@ struct element {
 	uint8_t key[KEY_MAX], data[DATA_MAX];
 	uint32_t key_len, data_len;
 	char chain[CHAIN_MAX]; /* instead of data */
-	const char *owner;
+	char owner[CNI_OWNER_MAX];
 };
 
 /* One change at a time in this process: a change may be several transactions. */
@@ -309,11 +309,20 @@ static void batch_element(struct nft_batch *b, const struct element *x, bool add
 	nft_batch_next(b);
 }
 
-struct dump {
+struct elements {
 	enum map map;
-	int (*fn)(const struct element *x, void *arg);
-	void *arg;
+	struct element *v;
+	size_t n;
 };
+
+static void elements_reset(void *arg)
+{
+	struct elements *l = arg;
+
+	free(l->v);
+	l->v = NULL;
+	l->n = 0;
+}
 
 static int on_attribute(const struct nftnl_udata *attr, void *arg)
 {
@@ -326,8 +335,8 @@ static int on_attribute(const struct nftnl_udata *attr, void *arg)
 
 static int on_element(struct nftnl_set_elem *e, void *arg)
 {
-	const struct dump *d = arg;
-	struct element x = { .map = d->map, .owner = "" };
+	struct elements *l = arg;
+	struct element x = { .map = l->map };
 	const char *owner = NULL;
 	uint32_t len = 0;
 	const void *p = nftnl_set_elem_get(e, NFTNL_SET_ELEM_KEY, &len);
@@ -338,8 +347,10 @@ static int on_element(struct nftnl_set_elem *e, void *arg)
 	x.key_len = len;
 	p = nftnl_set_elem_get(e, NFTNL_SET_ELEM_USERDATA, &len);
 	if (p && nftnl_udata_parse(p, len, on_attribute, &owner) >= 0 && owner)
-		x.owner = owner;
-	return d->fn(&x, d->arg);
+		snprintf(x.owner, sizeof(x.owner), "%s", owner);
+	GROW_ARRAY(l->v, l->n);
+	l->v[l->n++] = x;
+	return 0;
 }
 
 static int on_message(const struct nlmsghdr *h, void *arg)
@@ -354,84 +365,54 @@ static int on_message(const struct nlmsghdr *h, void *arg)
 	return MNL_CB_OK;
 }
 
-static void socket_done(struct mnl_socket **s)
+/* A map that is not there has no elements. 0 or -errno. */
+static int list_elements(uint16_t family, enum map map, struct elements *ret)
 {
-	if (*s)
-		mnl_socket_close(*s);
-}
-
-/* A dump through cb; 0 or -errno. */
-static int receive_all(struct mnl_socket *sock, struct nlmsghdr *h, mnl_cb_t cb, void *arg)
-{
-	char buf[32768];
-	unsigned port = mnl_socket_get_portid(sock);
-	uint32_t seq = h->nlmsg_seq;
-	int r = MNL_CB_OK;
-
-	if (mnl_socket_sendto(sock, h, h->nlmsg_len) < 0)
-		return -errno;
-	while (r > MNL_CB_STOP) {
-		ssize_t n = mnl_socket_recvfrom(sock, buf, sizeof(buf));
-
-		if (n < 0)
-			return -errno;
-		r = mnl_cb_run(buf, (size_t)n, seq, port, cb, arg);
-		if (r < 0)
-			return -errno;
-	}
-	return 0;
-}
-
-/* A map that is not there has no elements. */
-static int each_element(uint16_t family, enum map map,
-			int (*fn)(const struct element *x, void *arg), void *arg)
-{
-	CLEANUP(socket_done)
-	struct mnl_socket *sock = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	struct dump d = { .map = map, .fn = fn, .arg = arg };
-	struct nftnl_set *s;
+	struct nftnl_set *s = set_new(family, map);
 	char buf[1024];
-	struct nlmsghdr *h;
+	struct nlmsghdr *h = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETSETELEM, family, NLM_F_DUMP, 1);
 	int r;
 
-	if (!sock || mnl_socket_bind(sock, 0, MNL_SOCKET_AUTOPID) < 0)
-		return -errno;
-	h = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETSETELEM, family, NLM_F_DUMP, 1);
-	s = set_new(family, map);
 	nftnl_set_elems_nlmsg_build_payload(h, s);
 	nftnl_set_free(s);
-	r = receive_all(sock, h, on_message, &d);
+	ret->map = map;
+	r = nft_dump(h, on_message, elements_reset, ret);
 	return r == -ENOENT ? 0 : r;
 }
 
-struct taken {
-	struct nft_batch *b;
-	const struct element *v;
-	size_t n;
-};
-
-static int on_taken(const struct element *x, void *arg)
+static bool has_element(const struct element *v, size_t n, const struct element *x)
 {
-	const struct taken *t = arg;
-
-	for (size_t i = 0; i < t->n; i++) {
-		if (t->v[i].map == x->map && t->v[i].key_len == x->key_len &&
-		    memcmp(t->v[i].key, x->key, x->key_len) == 0)
-			batch_element(t->b, x, /* add= */ false);
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].map == x->map && v[i].key_len == x->key_len &&
+		    memcmp(v[i].key, x->key, x->key_len) == 0)
+			return true;
 	}
-	return 0;
+	return false;
+}
+
+/* Those of the map that have the key of one of these. */
+static int remove_taken(struct nft_batch *b, enum map map, const struct element *v, size_t n)
+{
+	struct elements l = { 0 };
+	int r = list_elements(b->family, map, &l);
+
+	for (size_t i = 0; i < l.n && r == 0; i++) {
+		if (has_element(v, n, &l.v[i]))
+			batch_element(b, &l.v[i], /* add= */ false);
+	}
+	free(l.v);
+	return r;
 }
 
 /* In one transaction, with what they replace when `replace`. */
 static int add_elements(uint16_t family, const struct element *v, size_t n, bool replace)
 {
 	CLEANUP(nft_batch_done) struct nft_batch b = { 0 };
-	struct taken t = { .b = &b, .v = v, .n = n };
 
 	if (nft_batch_begin(&b, family, NULL) < 0)
 		return -errno;
 	for (int m = 0; replace && m < MAP_MAX; m++) {
-		int r = each_element(family, (enum map)m, on_taken, &t);
+		int r = remove_taken(&b, (enum map)m, v, n);
 
 		if (r < 0)
 			return r;
@@ -461,8 +442,9 @@ static int ensure_elements(const struct cni_net *pod, const struct element *v, s
 
 static struct element address_element(enum map map, const char *owner, const struct cni_net *pod)
 {
-	struct element x = { .map = map, .owner = owner, .key_len = pod->addr.len };
+	struct element x = { .map = map, .key_len = pod->addr.len };
 
+	snprintf(x.owner, sizeof(x.owner), "%s", owner);
 	memcpy(x.key, pod->addr.b, pod->addr.len);
 	chain_name(map, pod, x.chain);
 	return x;
@@ -484,9 +466,10 @@ static struct element port_element(const char *owner, const struct cni_net *pod,
 				   const struct cni_port *p)
 {
 	bool any = p->host.len == 0;
-	struct element x = { .map = any ? MAP_PORTS : MAP_PORTS_IP, .owner = owner };
+	struct element x = { .map = any ? MAP_PORTS : MAP_PORTS_IP };
 	uint16_t host_port = htons(p->host_port), port = htons(p->port);
 
+	snprintf(x.owner, sizeof(x.owner), "%s", owner);
 	x.key[0] = p->protocol;
 	x.key_len = 4;
 	if (!any) {
@@ -501,17 +484,6 @@ static struct element port_element(const char *owner, const struct cni_net *pod,
 	return x;
 }
 
-/* The same port may be named twice; the kernel would refuse that. */
-static bool has_element(const struct element *v, size_t n, const struct element *x)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (v[i].map == x->map && v[i].key_len == x->key_len &&
-		    memcmp(v[i].key, x->key, x->key_len) == 0)
-			return true;
-	}
-	return false;
-}
-
 int cni_nft_publish(const char *owner, const struct cni_net *pod, const struct cni_port *ports,
 		    size_t n, bool snat, struct error *err)
 {
@@ -524,6 +496,7 @@ int cni_nft_publish(const char *owner, const struct cni_net *pod, const struct c
 	for (size_t i = 0; i < n; i++) {
 		struct element x = port_element(owner, pod, &ports[i]);
 
+		/* The same port may be named twice; the kernel would refuse that. */
 		if ((ports[i].host.len == 0 || ports[i].host.len == pod->addr.len) &&
 		    !has_element(v, count, &x))
 			v[count++] = x;
@@ -535,28 +508,20 @@ int cni_nft_publish(const char *owner, const struct cni_net *pod, const struct c
 	return r < 0 ? error_errno(err, -r, "publish ports in nftables table '" TABLE "'") : 0;
 }
 
-struct owned {
-	const char *owner;
-	struct element *v;
-	size_t n;
-};
-
-static int on_owned(const struct element *x, void *arg)
-{
-	struct owned *o = arg;
-
-	if (!str_equal(x->owner, o->owner))
-		return 0;
-	GROW_ARRAY(o->v, o->n);
-	o->v[o->n++] = *x;
-	return 0;
-}
-
-static int list_owned(uint16_t family, unsigned what, struct owned *o)
+/* The owner's elements of the maps in question; the caller frees them. */
+static int list_owned(uint16_t family, const char *owner, unsigned what, struct elements *ret)
 {
 	for (int m = 0; m < MAP_MAX; m++) {
-		int r = maps[m].what & what ? each_element(family, (enum map)m, on_owned, o) : 0;
+		struct elements l = { 0 };
+		int r = maps[m].what & what ? list_elements(family, (enum map)m, &l) : 0;
 
+		for (size_t i = 0; i < l.n && r == 0; i++) {
+			if (!str_equal(l.v[i].owner, owner))
+				continue;
+			GROW_ARRAY(ret->v, ret->n);
+			ret->v[ret->n++] = l.v[i];
+		}
+		free(l.v);
 		if (r < 0)
 			return r;
 	}
@@ -565,8 +530,8 @@ static int list_owned(uint16_t family, unsigned what, struct owned *o)
 
 static int remove_owned(uint16_t family, const char *owner, unsigned what)
 {
-	struct owned o = { .owner = owner };
-	int r = list_owned(family, what, &o);
+	struct elements o = { 0 };
+	int r = list_owned(family, owner, what, &o);
 
 	for (size_t at = 0; at < o.n && r == 0; at += PORTS_PER_BATCH) {
 		CLEANUP(nft_batch_done) struct nft_batch b = { 0 };
@@ -598,11 +563,11 @@ int cni_nft_remove(const char *owner, unsigned what, struct error *err)
 
 int cni_nft_count(const char *owner, unsigned what, size_t *ret, struct error *err)
 {
-	struct owned o = { .owner = owner };
-	int r = list_owned(NFPROTO_IPV4, what, &o);
+	struct elements o = { 0 };
+	int r = list_owned(NFPROTO_IPV4, owner, what, &o);
 
 	if (r == 0)
-		r = list_owned(NFPROTO_IPV6, what, &o);
+		r = list_owned(NFPROTO_IPV6, owner, what, &o);
 	free(o.v);
 	*ret = o.n;
 	return r < 0 ? error_errno(err, -r, "look at nftables table '" TABLE "'") : 0;

@@ -17,16 +17,82 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define BATCH_SIZE (64 << 10)
+#define SOCKETS_MAX 8
+#define DUMPS_MAX 20
+
+/* Sockets that are not in use, all of one namespace. The kernel lets the closing of a socket wait
+ * until everything that has been deleted is freed, 10 ms and more; so they are kept. */
+static struct {
+	pthread_mutex_t lock;
+	ino_t netns;
+	struct mnl_socket *v[SOCKETS_MAX];
+	size_t n;
+} idle = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static ino_t own_netns(void)
+{
+	struct stat st;
+
+	return stat("/proc/thread-self/ns/net", &st) == 0 ? st.st_ino : 0;
+}
+
+struct mnl_socket *nft_socket_open(struct error *err)
+{
+	struct mnl_socket *s = NULL;
+	ino_t netns = own_netns();
+
+	pthread_mutex_lock(&idle.lock);
+	if (idle.n > 0 && idle.netns == netns)
+		s = idle.v[--idle.n];
+	pthread_mutex_unlock(&idle.lock);
+	if (s)
+		return s;
+	s = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	if (!s || mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) < 0) {
+		error_errno(err, errno, "open a netfilter netlink socket");
+		if (s)
+			mnl_socket_close(s);
+		return NULL;
+	}
+	return s;
+}
+
+/* A socket of another namespace keeps that alive: those of the last one used are kept. */
+void nft_socket_close(struct mnl_socket *s, bool clean)
+{
+	struct mnl_socket *old[SOCKETS_MAX];
+	ino_t netns = clean ? own_netns() : 0;
+	size_t n_old = 0;
+
+	pthread_mutex_lock(&idle.lock);
+	if (netns && idle.netns != netns) {
+		n_old = idle.n;
+		memcpy(old, idle.v, sizeof(old));
+		idle.n = 0;
+		idle.netns = netns;
+	}
+	if (netns && idle.n < SOCKETS_MAX) {
+		idle.v[idle.n++] = s;
+		s = NULL;
+	}
+	pthread_mutex_unlock(&idle.lock);
+	for (size_t i = 0; i < n_old; i++)
+		mnl_socket_close(old[i]);
+	if (s)
+		mnl_socket_close(s);
+}
 
 void nft_batch_done(struct nft_batch *b)
 {
 	if (b->b)
 		mnl_nlmsg_batch_stop(b->b);
 	if (b->sock)
-		mnl_socket_close(b->sock);
+		nft_socket_close(b->sock, b->clean);
 	free(b->buf);
 }
 
@@ -41,9 +107,10 @@ int nft_batch_begin_sized(struct nft_batch *b, uint16_t family, size_t more, str
 	int buffer = (int)MIN(2 * size, (size_t)64 << 20);
 
 	b->family = family;
-	b->sock = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (!b->sock || mnl_socket_bind(b->sock, 0, MNL_SOCKET_AUTOPID) < 0)
-		return error_errno(err, errno, "open a netfilter netlink socket");
+	b->sock = nft_socket_open(err);
+	if (!b->sock)
+		return -1;
+	b->clean = true;
 	/* A transaction goes to the kernel by one sendmsg(2). */
 	if (more > 0)
 		setsockopt(mnl_socket_get_fd(b->sock), SOL_SOCKET, SO_SNDBUFFORCE, &buffer,
@@ -53,6 +120,46 @@ int nft_batch_begin_sized(struct nft_batch *b, uint16_t family, size_t more, str
 	nftnl_batch_begin(mnl_nlmsg_batch_current(b->b), ++b->seq);
 	mnl_nlmsg_batch_next(b->b);
 	return 0;
+}
+
+static int dump_once(struct mnl_socket *s, struct nlmsghdr *h, mnl_cb_t cb, void *arg, bool *clean)
+{
+	char buf[32768];
+	int r = MNL_CB_OK;
+
+	if (mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
+		return -errno;
+	while (r > MNL_CB_STOP) {
+		ssize_t n = mnl_socket_recvfrom(s, buf, sizeof(buf));
+
+		*clean = false;
+		if (n < 0)
+			return -errno;
+		r = mnl_cb_run(buf, (size_t)n, h->nlmsg_seq, mnl_socket_get_portid(s), cb, arg);
+		if (r < 0)
+			break;
+	}
+	/* That there is no such thing is said at once; after another failure there may be more to
+	 * read. */
+	*clean = r >= 0 || errno == ENOENT;
+	return r < 0 ? -errno : 0;
+}
+
+int nft_dump(struct nlmsghdr *h, mnl_cb_t cb, void (*reset)(void *arg), void *arg)
+{
+	int r = -EINTR;
+
+	for (int i = 0; i < DUMPS_MAX && r == -EINTR; i++) {
+		struct mnl_socket *s = nft_socket_open(NULL);
+		bool clean = true;
+
+		if (!s)
+			return -errno;
+		reset(arg);
+		r = dump_once(s, h, cb, arg, &clean);
+		nft_socket_close(s, clean);
+	}
+	return r;
 }
 
 struct nlmsghdr *nft_batch_message(struct nft_batch *b, uint16_t type, uint16_t flags)
@@ -78,13 +185,16 @@ int nft_batch_commit(struct nft_batch *b)
 
 	nftnl_batch_end(mnl_nlmsg_batch_current(b->b), ++b->seq);
 	mnl_nlmsg_batch_next(b->b);
+	b->clean = false;
 	if (mnl_socket_sendto(b->sock, mnl_nlmsg_batch_head(b->b), mnl_nlmsg_batch_size(b->b)) < 0)
 		return -errno;
 	for (;;) {
 		ssize_t n = recv(mnl_socket_get_fd(b->sock), buf, sizeof(buf), MSG_DONTWAIT);
 
-		if (n < 0)
-			return errno == EAGAIN ? result : -errno;
+		if (n < 0) {
+			b->clean = errno == EAGAIN;
+			return b->clean ? result : -errno;
+		}
 		if (mnl_cb_run(buf, (size_t)n, 0, mnl_socket_get_portid(b->sock), NULL, NULL) < 0 &&
 		    result == 0)
 			result = -errno;

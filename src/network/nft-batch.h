@@ -19,7 +19,16 @@ struct nft_batch {
 	char *buf;
 	uint32_t seq;
 	uint16_t family; /* NFPROTO_IPV4 ... */
+	bool clean;	 /* nothing is left to be read */
 };
+
+/* A bound netfilter socket of the calling thread's namespace, and where it goes afterwards; clean:
+ * every answer has been read, so it may be used again. */
+struct mnl_socket *nft_socket_open(struct error *err);
+void nft_socket_close(struct mnl_socket *s, bool clean);
+/* Sends a request for a dump and reads it through cb; 0 or -errno. When somebody changes meanwhile
+ * what is dumped, reset is called and it begins anew. */
+int nft_dump(struct nlmsghdr *h, mnl_cb_t cb, void (*reset)(void *arg), void *arg);
 
 int nft_batch_begin(struct nft_batch *b, uint16_t family, struct error *err);
 /* The same, with room for `more` bytes beyond 64 KiB. */
