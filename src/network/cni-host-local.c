@@ -346,10 +346,15 @@ static const struct range *next_range(const struct host_local *h, const struct r
 static bool last_reserved(const struct host_local *h, unsigned set, struct cni_addr *ret)
 {
 	char name[64], text[OWNER_MAX];
+	struct cni_addr a;
 
 	snprintf(name, sizeof(name), LAST_PREFIX "%u", set);
 	read_owner(h, name, text);
-	return cni_addr_parse(text, ret) == 0 && range_of(h, ret, set);
+	/* The ranges may have changed since. */
+	if (cni_addr_parse(text, &a) < 0 || !range_of(h, &a, set))
+		return false;
+	*ret = a;
+	return true;
 }
 
 static int allocate_any(const struct host_local *h, unsigned set, const char *owner,

@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -456,12 +457,243 @@ static void test_same(void **state)
 	}
 }
 
+/* What another pod has taken over meanwhile stays its own; flows that a client keeps sending go to
+ * the new one. */
+static void test_port_moves(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(pod_done) struct pod a, b;
+	struct port_mapping port = { .protocol = udp, .host_port = 18053, .container_port = 53 };
+	autoclose int out = outside();
+
+	start_list(f, "1.0.0", /* binaries= */ false);
+	pod_open(&a);
+	pod_open(&b);
+	autoclose int client = socket_in(f, out, AF_INET, SOCK_DGRAM);
+	autoclose int server_a = listen_in(f, a.netns, "0.0.0.0", 53, SOCK_DGRAM);
+	autoclose int server_b = listen_in(f, b.netns, "0.0.0.0", 53, SOCK_DGRAM);
+
+	/* The kernel remembers this flow before anybody listens. */
+	assert_false(send_from(f, out, client, "192.0.2.1", 18053, server_a));
+	attach(f, &a, "aaaa", &port, 1);
+	assert_true(send_from(f, out, client, "192.0.2.1", 18053, server_a));
+	attach(f, &b, "bbbb", &port, 1);
+	assert_true(send_from(f, out, client, "192.0.2.1", 18053, server_b));
+	detach(f, &a, "aaaa");
+	assert_true(send_from(f, out, client, "192.0.2.1", 18053, server_b));
+	detach(f, &b, "bbbb");
+	check_nothing_left(f);
+}
+
+/* A daemon that died in the middle: the record has no result, or nobody detached. */
+static void test_crash(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(pod_done) struct pod a;
+	struct port_mapping port = { .protocol = tcp, .host_port = 18080, .container_port = 80 };
+	autofree char *path = path_join(f->dir, "cni/results/pods-aaaa-eth0", NULL);
+	autobuf struct buf b = BUF_INIT(1 << 20);
+	autoerror struct error err = ERROR_INIT;
+
+	start_list(f, "1.0.0", /* binaries= */ false);
+	pod_open(&a);
+	attach(f, &a, "aaaa", &port, 1);
+	attach(f, &a, "aaaa", &port, 1);
+	assert_string_equal(a.result.ip, "10.88.0.11");
+	assert_int_equal(fs_read(AT_FDCWD, path, &b), 0);
+	autojson struct json *j = json_parse(b.data, b.len, 1 << 20, NULL);
+
+	json_del(j, "result");
+	autofree char *text = json_format(j, false);
+
+	assert_int_equal(fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, false), 0);
+	/* Built-in plugins undo their own even when the binaries are to be used from now on. */
+	start_list(f, "1.0.0", /* binaries= */ true);
+	closep(&a.netns);
+	a.netns = -1;
+	detach(f, &a, "aaaa");
+	autofree char *left = output("nft list ruleset 2>/dev/null | grep -e aaaa");
+	autofree char *script = xasprintf("ls %s/pods | grep '^[0-9f]'", f->data);
+	autofree char *addresses = output(script);
+
+	assert_string_equal(left, "");
+	assert_string_equal(addresses, "");
+}
+
+/* Addresses come from one pool, whoever hands them out. */
+static void test_mixed(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(pod_done) struct pod a, b, c;
+
+	pod_open(&a);
+	pod_open(&b);
+	pod_open(&c);
+	start_list(f, "0.4.0", /* binaries= */ false);
+	attach(f, &a, "aaaa", NULL, 0);
+	start_list(f, "0.4.0", /* binaries= */ true);
+	attach(f, &b, "bbbb", NULL, 0);
+	start_list(f, "0.4.0", /* binaries= */ false);
+	attach(f, &c, "cccc", NULL, 0);
+	assert_string_equal(a.result.ip, "10.88.0.10");
+	assert_string_equal(b.result.ip, "10.88.0.11");
+	assert_string_equal(c.result.ip, "10.88.0.12");
+	autoclose int server = listen_in(f, b.netns, "0.0.0.0", 80, SOCK_STREAM);
+
+	assert_true(server >= 0);
+	assert_int_equal(connect_from(f, a.netns, "10.88.0.11", 80), 0);
+	detach(f, &c, "cccc");
+	detach(f, &b, "bbbb");
+	detach(f, &a, "aaaa");
+	check_nothing_left(f);
+}
+
+static void expect_failure(struct fixture *f, const char *text, const char *message)
+{
+	CLEANUP(pod_done) struct pod p;
+	autoerror struct error err = ERROR_INIT;
+	CLEANUP(cni_result_done) struct cni_result result = { 0 };
+
+	start(f, text, /* binaries= */ false);
+	pod_open(&p);
+	const struct cni_request r = request(&p, "aaaa", NULL, 0);
+
+	assert_int_equal(cni_attach(f->cni, &r, &result, &err), -1);
+	if (!strstr(err.msg, message))
+		fail_msg("'%s' is not in '%s'", message, err.msg);
+	check_nothing_left(f);
+}
+
+static void test_failures(void **state)
+{
+	struct fixture *f = *state;
+	autofree char *small = xasprintf(
+		"{\"cniVersion\":\"1.0.0\",\"name\":\"pods\",\"plugins\":[{\"type\":\"bridge\","
+		"\"bridge\":\"cnitest0\",\"isGateway\":true,\"ipMasq\":true,\"ipam\":{"
+		"\"type\":\"host-local\",\"dataDir\":\"%s\",\"subnet\":\"10.88.0.0/30\"}}]}",
+		f->data);
+	autofree char *other = xasprintf(
+		"{\"cniVersion\":\"1.0.0\",\"name\":\"pods\",\"plugins\":[{\"type\":\"bridge\","
+		"\"bridge\":\"cnitest0\",\"isGateway\":true,\"ipam\":{"
+		"\"type\":\"host-local\",\"dataDir\":\"%s\",\"subnet\":\"10.99.0.0/24\"}}]}",
+		f->data);
+	autofree char *forced = xasprintf(
+		"{\"cniVersion\":\"1.0.0\",\"name\":\"pods\",\"plugins\":[{\"type\":\"bridge\","
+		"\"bridge\":\"cnitest0\",\"isGateway\":true,\"forceAddress\":true,\"ipam\":{"
+		"\"type\":\"host-local\",\"dataDir\":\"%s\",\"subnet\":\"10.99.0.0/24\"}}]}",
+		f->data);
+	CLEANUP(pod_done) struct pod a, b, c;
+
+	start(f, small, /* binaries= */ false);
+	pod_open(&a);
+	pod_open(&b);
+	pod_open(&c);
+	attach(f, &a, "bbbb", NULL, 0);
+	const struct cni_request r = request(&b, "cccc", NULL, 0);
+	autoerror struct error err = ERROR_INIT;
+
+	assert_int_equal(cni_attach(f->cni, &r, &b.result, &err), -1);
+	assert_non_null(strstr(err.msg, "no IP addresses available in range set 0"));
+	detach(f, &a, "bbbb");
+	check_nothing_left(f);
+	expect_failure(f, other,
+		       "'cnitest0' already has an IP address different from 10.99.0.1/24");
+	start(f, forced, /* binaries= */ false);
+	attach(f, &c, "dddd", NULL, 0);
+	assert_string_equal(c.result.ip, "10.99.0.3");
+	detach(f, &c, "dddd");
+	expect_failure(f,
+		       "{\"cniVersion\":\"1.0.0\",\"name\":\"pods\",\"plugins\":[{\"type\":"
+		       "\"bridge\",\"bridge\":\"lo\"}]}",
+		       "'lo' already exists but is not a bridge");
+	expect_failure(f,
+		       "{\"cniVersion\":\"1.0.0\",\"name\":\"pods\",\"plugins\":[{\"type\":"
+		       "\"bridge\",\"hairpinMode\":true,\"promiscMode\":true}]}",
+		       "cannot set hairpin mode and promiscuous mode");
+	expect_failure(f,
+		       "{\"cniVersion\":\"1.0.0\",\"name\":\"pods\",\"plugins\":[{\"type\":"
+		       "\"portmap\"}]}",
+		       "required prevResult is missing");
+}
+
+#define THREADS 6
+#define PODS_PER_THREAD 6
+
+struct worker {
+	struct fixture *f;
+	pthread_t thread;
+	struct pod pods[PODS_PER_THREAD];
+	unsigned number;
+	char message[512];
+};
+
+/* cmocka's assertions are for the main thread. */
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	autoerror struct error err = ERROR_INIT;
+
+	for (unsigned i = 0; i < PODS_PER_THREAD && !w->message[0]; i++) {
+		struct port_mapping port = { .protocol = tcp,
+					     .container_port = 80,
+					     .host_port = 20000 + w->number * 100 + i };
+		char id[32];
+
+		snprintf(id, sizeof(id), "aaaa%u-%u", w->number, i);
+		const struct cni_request r = request(&w->pods[i], id, &port, 1);
+
+		if (cni_attach(w->f->cni, &r, &w->pods[i].result, &err) < 0 ||
+		    (i % 2 && cni_detach(w->f->cni, &r, &err) < 0))
+			snprintf(w->message, sizeof(w->message), "%s", err.msg);
+	}
+	for (unsigned i = 0; i < PODS_PER_THREAD && !w->message[0]; i += 2) {
+		char id[32];
+
+		snprintf(id, sizeof(id), "aaaa%u-%u", w->number, i);
+		const struct cni_request r = request(&w->pods[i], id, NULL, 0);
+
+		if (cni_detach(w->f->cni, &r, &err) < 0)
+			snprintf(w->message, sizeof(w->message), "%s", err.msg);
+	}
+	return NULL;
+}
+
+static void test_many_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct worker workers[THREADS] = { 0 };
+
+	start_list(f, "1.0.0", /* binaries= */ false);
+	for (unsigned t = 0; t < THREADS; t++) {
+		workers[t].f = f;
+		workers[t].number = t;
+		for (unsigned i = 0; i < PODS_PER_THREAD; i++)
+			pod_open(&workers[t].pods[i]);
+	}
+	for (unsigned t = 0; t < THREADS; t++)
+		assert_int_equal(pthread_create(&workers[t].thread, NULL, work, &workers[t]), 0);
+	for (unsigned t = 0; t < THREADS; t++)
+		pthread_join(workers[t].thread, NULL);
+	for (unsigned t = 0; t < THREADS; t++) {
+		if (workers[t].message[0])
+			fail_msg("%s", workers[t].message);
+		for (unsigned i = 0; i < PODS_PER_THREAD; i++)
+			pod_done(&workers[t].pods[i]);
+	}
+	check_nothing_left(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_builtin, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_binaries, setup, teardown),
 		cmocka_unit_test(test_same),
+		cmocka_unit_test_setup_teardown(test_port_moves, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_crash, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mixed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
