@@ -243,6 +243,8 @@ int sandbox_reaper_start(struct sandbox *s, struct error *err)
 		.runtime = runtime->path,
 		.systemd_cgroup = s->e->config.systemd_cgroup,
 	};
+	if (s->config.userns && chmod(task_bundle(s->task), 0711) < 0)
+		return error_errno(err, errno, "open the bundle to the pod's users");
 	if (task_create(s->task, &request, &pid, err) < 0 || task_start(s->task, "", &pid, err) < 0)
 		return error_wrap(err, "start the reaper of sandbox \"%s\"", s->id);
 	pthread_mutex_lock(&s->e->lock);

@@ -102,6 +102,18 @@ def test_shared_namespaces(node, cri):
     cri.StopPodSandbox(pod_sandbox_id=p)
 
 
+def test_user_namespace(node, cri):
+    """Also the reaper of shared pids is one of the pod's users, to whom the bundle is open."""
+    mapping = [{"host_id": 100000, "container_id": 0, "length": 65536}]
+    for pid in (0, 1):
+        options = {"pid": pid, "userns_options": {"mode": 0, "uids": mapping, "gids": mapping}}
+        linux = {"security_context": {"namespace_options": options}}
+        p, config = node.pod(cri, linux=linux)
+        text = output(node, cri, p, config, "cat /proc/self/uid_map; stat -c %u /bin/busybox", linux=linux)
+        assert text.split() == ["0", "100000", "65536", "0"]
+        cri.RemovePodSandbox(pod_sandbox_id=p)
+
+
 # ---- containers ----
 
 def test_container_life(node, cri):
