@@ -90,10 +90,8 @@ static int read_mac(const struct cni_call *call, const struct json *config, stru
 	return 0;
 }
 
-static int read_conf(const struct cni_call *call, const struct json *config,
-		     struct bridge_conf *ret, struct error *err)
+static void read_conf(const struct json *config, struct bridge_conf *ret)
 {
-	int64_t mtu = json_get_int(config, "mtu", 0);
 	const char *bridge = json_get_string(config, "bridge");
 
 	*ret = (struct bridge_conf){
@@ -107,17 +105,25 @@ static int read_conf(const struct cni_call *call, const struct json *config,
 		.promisc = json_get_bool(config, "promiscMode", false),
 	};
 	ret->gateway |= ret->default_gateway;
-	if (!cni_ifname_valid(ret->bridge))
+}
+
+/* What only an attach needs: a pod must go however wrong its configuration was. */
+static int check_conf(const struct cni_call *call, const struct json *config, struct bridge_conf *c,
+		      struct error *err)
+{
+	int64_t mtu = json_get_int(config, "mtu", 0);
+
+	if (!cni_ifname_valid(c->bridge))
 		return error_set(err, ERROR_FAILED_PRECONDITION, "invalid bridge name '%s'",
-				 ret->bridge);
+				 c->bridge);
 	if (mtu < 0 || mtu > 65535)
 		return error_set(err, ERROR_FAILED_PRECONDITION, "invalid MTU %lld",
 				 (long long)mtu);
-	ret->mtu = (unsigned)mtu;
-	if (ret->hairpin && ret->promisc)
+	c->mtu = (unsigned)mtu;
+	if (c->hairpin && c->promisc)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 				 "cannot set hairpin mode and promiscuous mode at the same time");
-	return read_mac(call, config, ret, err);
+	return read_mac(call, config, c, err);
 }
 
 static int ensure_bridge(struct netlink *nl, const struct bridge_conf *c, struct cni_link *ret,
@@ -441,7 +447,8 @@ static int bridge_add(const struct cni_call *call, const struct json *config,
 	autoclose int netns = -EBADF;
 	struct bridge_conf c;
 
-	if (read_conf(call, config, &c, err) < 0)
+	read_conf(config, &c);
+	if (check_conf(call, config, &c, err) < 0)
 		return -1;
 	netns = cni_netns_open(call->netns, err);
 	if (netns < 0 || connect_pod(call, config, &c, netns, &i, err) < 0)
@@ -496,8 +503,7 @@ static int bridge_del(const struct cni_call *call, const struct json *config, st
 	char owner[CNI_OWNER_MAX];
 	struct bridge_conf c;
 
-	if (read_conf(call, config, &c, err) < 0)
-		return -1;
+	read_conf(config, &c);
 	if (netns < 0 && !error_is(&e, ERROR_NOT_FOUND))
 		return error_move(err, &e);
 	if (netns >= 0) {
@@ -591,8 +597,9 @@ static int bridge_check(const struct cni_call *call, const struct json *config, 
 	struct bridge_conf c;
 	size_t n = 0;
 
-	if (netns < 0 || read_conf(call, config, &c, err) < 0 ||
-	    cni_prev_result(config, &prev, err) < 0 || check_links(call, &c, &prev, netns, err) < 0)
+	read_conf(config, &c);
+	if (netns < 0 || cni_prev_result(config, &prev, err) < 0 ||
+	    check_links(call, &c, &prev, netns, err) < 0)
 		return -1;
 	owner_of(call, owner);
 	if (c.masquerade) {

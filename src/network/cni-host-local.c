@@ -201,10 +201,18 @@ static int lock_dir(struct host_local *h, const struct cni_call *call, struct er
 static int host_local_open(struct host_local *h, const struct cni_call *call,
 			   const struct json *config, struct error *err)
 {
-	const struct json *ipam = json_get(config, "ipam");
-	const char *dir = json_get_string(ipam, "dataDir");
+	const char *dir = json_get_string(json_get(config, "ipam"), "dataDir");
 
 	h->dir = path_join(str_empty(dir) ? DATA_DIR : dir, json_get_string(config, "name"), NULL);
+	return lock_dir(h, call, err);
+}
+
+/* What only giving out addresses needs: a range that is wrong must not keep any. */
+static int read_ranges(struct host_local *h, const struct cni_call *call, const struct json *config,
+		       struct error *err)
+{
+	const struct json *ipam = json_get(config, "ipam");
+
 	if (add_sets(h, json_get(json_get(config, "runtimeConfig"), "ipRanges"), err) < 0)
 		return -1;
 	if (json_get_string(ipam, "subnet") && add_range(h, ipam, h->sets++, err) < 0)
@@ -213,10 +221,9 @@ static int host_local_open(struct host_local *h, const struct cni_call *call,
 		return -1;
 	if (h->n == 0)
 		return error_set(err, ERROR_FAILED_PRECONDITION, "ipam: no IP ranges specified");
-	if (cni_routes_parse(json_get(ipam, "routes"), &h->routes, /* strict= */ false, err) < 0 ||
-	    add_wanted(h, call, config, err) < 0)
+	if (cni_routes_parse(json_get(ipam, "routes"), &h->routes, /* strict= */ false, err) < 0)
 		return -1;
-	return lock_dir(h, call, err);
+	return add_wanted(h, call, config, err);
 }
 
 static size_t owner_text(const struct cni_call *call, char out[OWNER_MAX])
@@ -486,7 +493,8 @@ static int host_local_add(const struct cni_call *call, const struct json *config
 	CLEANUP(host_local_done) struct host_local h = HOST_LOCAL_INIT;
 	autocniinfo struct cni_info i = CNI_INFO_INIT;
 
-	if (host_local_open(&h, call, config, err) < 0 || allocate_all(&h, call, &i, err) < 0)
+	if (read_ranges(&h, call, config, err) < 0 || host_local_open(&h, call, config, err) < 0 ||
+	    allocate_all(&h, call, &i, err) < 0)
 		return -1;
 	i.version = (enum cni_version)cni_version_parse(json_get_string(config, "cniVersion"));
 	for (size_t k = 0; k < h.routes.routes.n; k++)
@@ -500,7 +508,7 @@ static bool release_known(const struct host_local *h, const struct json *config,
 			  const struct search *s)
 {
 	autocniinfo struct cni_info prev = CNI_INFO_INIT;
-	unsigned n = 0;
+	size_t n = 0;
 
 	if (cni_prev_result(config, &prev, NULL) < 0)
 		return false;
@@ -512,7 +520,7 @@ static bool release_known(const struct host_local *h, const struct json *config,
 		if (str_equal(owner, s->key) && unlinkat(h->dir_fd, name, 0) == 0)
 			n++;
 	}
-	return n == h->sets;
+	return n > 0 && n == prev.ips.n;
 }
 
 static int host_local_del(const struct cni_call *call, const struct json *config, struct error *err)

@@ -171,13 +171,14 @@ static int portmap_add(const struct cni_call *call, const struct json *config,
 	return 0;
 }
 
+/* By owner: ports that could not be mapped must not keep a pod. */
 static int portmap_del(const struct cni_call *call, const struct json *config, struct error *err)
 {
-	CLEANUP(portmap_done) struct portmap p = { 0 };
+	const struct json *list = json_get(json_get(config, "runtimeConfig"), "portMappings");
+	char owner[CNI_OWNER_MAX];
 
-	if (read_conf(call, config, &p, err) < 0)
-		return -1;
-	return p.n == 0 ? 0 : cni_nft_remove(p.owner, CNI_NFT_PORTS, err);
+	snprintf(owner, sizeof(owner), "%s-%s", call->id, call->ifname);
+	return json_array_len(list) == 0 ? 0 : cni_nft_remove(owner, CNI_NFT_PORTS, err);
 }
 
 static int portmap_check(const struct cni_call *call, const struct json *config, struct error *err)
