@@ -101,10 +101,13 @@ static int check_links(struct engine *e, const char *ns, const struct strv *link
 {
 	for (size_t i = 0; i < links->n; i++) {
 		autofree char *name = xstrndup(links->v[i], strcspn(links->v[i], ":"));
-		CLEANUP(container_unrefp) struct container *c = container_find(e, ns, name, err);
+		autoerror struct error why = ERROR_INIT;
+		CLEANUP(container_unrefp) struct container *c = container_find(e, ns, name, &why);
 
+		/* Not "not found": clients would take the image for what is missing. */
 		if (!c)
-			return error_wrap(err, "could not get container for %s", name);
+			return INVALID(err, "could not get container for %s: %s", name,
+				       error_msg(&why));
 	}
 	return 0;
 }
