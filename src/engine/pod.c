@@ -346,6 +346,7 @@ static int build_spec(struct pod_starting *p, struct error *err)
 		.mounts = p->mounts.v,
 		.n_mounts = p->mounts.n,
 		.cgroup_v2 = c->e->cgroup_v2,
+		.cdi_dirs = c->e->config.cdi_dirs,
 		.systemd_cgroup = c->e->config.systemd_cgroup,
 	};
 	if (spec_build(&in, &p->spec, err) < 0)
