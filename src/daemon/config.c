@@ -94,7 +94,7 @@ struct key {
 		{ prefix "cni/conf_dir", KEY_STRING, AT(cri.cni_conf_dir) },                       \
 		{ prefix "cni/bin_dir", KEY_ONE_STRING, AT(cri.cni_bin_dirs) },                    \
 		{ prefix "cni/bin_dirs", KEY_STRINGS, AT(cri.cni_bin_dirs) },                      \
-		{ prefix "cni/max_conf_num", KEY_INT, AT(cri.cni_max_conf_num) },                  \
+		{ prefix "cni/max_conf_num", KEY_IGNORED },                                        \
 		{ prefix "cni/setup_serially", KEY_IGNORED },                                      \
 		{ prefix "cni/use_internal_loopback", KEY_IGNORED },                               \
 		{ prefix "max_container_log_line_size", KEY_LIMIT, AT(cri.max_log_line) },         \
@@ -103,7 +103,7 @@ struct key {
 		{ prefix "ignore_image_defined_volumes", KEY_BOOL, AT(cri.ignore_image_volumes) }, \
 		{ prefix "restrict_oom_score_adj", KEY_BOOL, AT(cri.restrict_oom_score_adj) },     \
 		{ prefix "enable_unprivileged_ports", KEY_NOT, AT(cri.no_unprivileged_ports) },    \
-		{ prefix "enable_unprivileged_icmp", KEY_NOT, AT(cri.no_unprivileged_icmp) },      \
+		{ prefix "enable_unprivileged_icmp", KEY_BOOL, AT(cri.unprivileged_icmp) },        \
 		{ prefix "unset_seccomp_profile", KEY_STRING, AT(cri.unset_seccomp_profile) },     \
 		{ prefix "drain_exec_sync_io_timeout", KEY_IGNORED },                              \
 		{ prefix "ignore_deprecation_warnings", KEY_IGNORED },                             \

@@ -26,7 +26,6 @@ struct config_cri {
 	int64_t pull_timeout;	  /* ns without progress; INT64_MAX: never; 0: 5 min */
 	struct strv cni_bin_dirs;
 	char *cni_conf_dir;
-	int64_t cni_max_conf_num;
 	bool cni_binaries_only;
 	char *stream_address, *stream_port; /* the port is a string in containerd's file */
 	int64_t stream_idle_timeout;	    /* ns; 0: 4 h */
@@ -38,7 +37,7 @@ struct config_cri {
 	bool systemd_cgroup; /* [kistl] or version 1's key, whatever the runtimes say */
 	bool ignore_image_volumes;
 	bool restrict_oom_score_adj;
-	bool no_unprivileged_ports, no_unprivileged_icmp;
+	bool no_unprivileged_ports, unprivileged_icmp;
 	char *unset_seccomp_profile;
 };
 

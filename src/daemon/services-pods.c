@@ -224,6 +224,7 @@ static void fill_handlers(struct pod_services *s)
 	s->handlers = xnew_array(struct cri_handler, c->runtimes.n + 1);
 	for (size_t i = 0; i < c->runtimes.n; i++) {
 		s->handlers[i].name = c->runtimes.v[i].name;
+		s->handlers[i].no_host_devices = c->runtimes.v[i].privileged_without_host_devices;
 		s->handlers[i].pod_annotations = &c->runtimes.v[i].pod_annotations;
 		s->handlers[i].container_annotations = &c->runtimes.v[i].container_annotations;
 	}
@@ -252,6 +253,8 @@ int pod_services_start(struct pod_services *s, struct engine *engine, struct err
 		.unset_seccomp = c->unset_seccomp_profile,
 		.restrict_oom_score_adj = c->restrict_oom_score_adj,
 		.ignore_image_volumes = c->ignore_image_volumes,
+		.privileged_ports = c->no_unprivileged_ports,
+		.unprivileged_ping = c->unprivileged_icmp,
 		.cdi = !c->disable_cdi,
 		.shown = shown_config(s->config),
 	};

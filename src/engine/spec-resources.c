@@ -320,12 +320,12 @@ int spec_devices(const struct spec_inputs *in, struct json *linux_, struct json 
 	struct device_lists l = {
 		.devices = json_new_array(),
 		.rules = json_new_array(),
-		.host_devices = c->privileged,
+		.host_devices = c->privileged && !c->no_host_devices,
 	};
 
 	json_set(linux_, "devices", l.devices);
 	json_set(resources, "devices", l.rules);
-	if (c->privileged) {
+	if (l.host_devices) {
 		allow_device(l.rules, true, NULL, -1, -1, "rwm");
 		add_path(&l, "/dev", "/dev", "rwm", 0);
 		return 0;

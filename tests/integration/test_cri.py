@@ -722,6 +722,46 @@ def test_network_not_ready(busybox_archive):
         node.close()
 
 
+# ---- configuration ----
+
+def test_configuration(busybox_archive):
+    """Keys of containerd's configuration that change what pods get."""
+    node = Node(busybox_archive, config=(
+        "[plugins.'io.containerd.grpc.v1.cri']\nmax_container_log_line_size = 100\n"
+        "enable_unprivileged_icmp = true\nenable_unprivileged_ports = false\n"
+        "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.other]\nruntime_type = 'io.containerd.crun.v2'\n"
+        "privileged_without_host_devices = true\npod_annotations = ['pod.example/*']\n"
+        "container_annotations = ['exact']\n"))
+    try:
+        cri = node.client()
+        assert "other" in [h.name for h in cri.Status().runtime_handlers]
+        security = {"privileged": True, "namespace_options": {"network": 0, "pid": 1}}
+        config = pod(log_directory=str(node.logs), annotations={"pod.example/a": "1", "no": "2"},
+                     linux={"security_context": security})
+        p = cri.RunPodSandbox(config=config, runtime_handler="other").pod_sandbox_id
+        assert cri.PodSandboxStatus(pod_sandbox_id=p).status.runtime_handler == "other"
+        script = ("cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range; ls /dev | wc -l;"
+                  "head -c 250 /dev/zero | tr '\\0' x; echo")
+        id = node.run(cri, p, config, command=["sh", "-c", script], annotations={"exact": "e", "exacter": "f"},
+                      linux={"security_context": security})
+        spec = json.loads(cri.ContainerStatus(container_id=id, verbose=True).info["info"])["runtimeSpec"]
+        exits(cri, id)
+        records = log_of(cri, id)
+        lines = [text for _, _, text in records]
+        assert lines[0] == "1024" and lines[1].split() == ["0", "2147483647"] and int(lines[2]) < 30
+        assert [(tag, len(text)) for _, tag, text in records[3:]] == [("P", 100), ("P", 100), ("F", 50)]
+        if spec:
+            annotations = spec["annotations"]
+            assert annotations["pod.example/a"] == "1" and annotations["exact"] == "e"
+            assert "no" not in annotations and "exacter" not in annotations
+            assert annotations["io.kubernetes.cri.sandbox-id"] == p
+        s = cri.ContainerStatus(container_id=id).status
+        assert dict(s.annotations) == {"exact": "e", "exacter": "f"}
+        cri.close()
+    finally:
+        node.close()
+
+
 # ---- cAdvisor ----
 
 def test_cadvisor(node, cri, one):

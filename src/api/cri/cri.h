@@ -19,6 +19,7 @@ struct streaming;
 /* What the configuration says of a runtime handler. */
 struct cri_handler {
 	const char *name;
+	bool no_host_devices;					    /* for privileged containers */
 	const struct strv *pod_annotations, *container_annotations; /* patterns */
 };
 
@@ -35,6 +36,7 @@ struct cri_config {
 	const char *unset_seccomp; /* profile where none is named; NULL: none */
 	bool restrict_oom_score_adj;
 	bool ignore_image_volumes;
+	bool privileged_ports, unprivileged_ping; /* in pods */
 	bool cdi;
 	struct json *shown; /* configuration for Status with verbose; taken, may be NULL */
 };

@@ -539,8 +539,12 @@ int cri_decode_container(const struct cri_api *api, const Runtime__V1__Container
 			return -1;
 		return error_wrap(err, "config");
 	}
+	const struct cri_handler *h = handler_of(api, pod->runtime);
+	ret->no_host_devices = h && h->no_host_devices;
 	if (api->config.cdi)
 		cdi_annotations(&annotations, ret);
+	else
+		strv_done(&ret->cdi_devices);
 	runtime_annotations(api, m, pod, &annotations, &ret->annotations);
 	json_set_string(extension, CRI_EXT_NAME, m->metadata->name);
 	json_set_int(extension, CRI_EXT_ATTEMPT, m->metadata->attempt);

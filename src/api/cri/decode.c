@@ -276,6 +276,24 @@ static void decode_ports(const Runtime__V1__PodSandboxConfig *m, struct sandbox_
 	}
 }
 
+/* Everybody in the engine's pods may bind all ports and nobody without a capability may ping,
+ * unless the administrator or the pod says otherwise. */
+static void default_sysctls(const struct cri_api *api, struct sandbox_config *ret)
+{
+	const struct {
+		bool on;
+		const char *key, *value;
+	} kernels[] = {
+		{ api->config.privileged_ports, "net.ipv4.ip_unprivileged_port_start", "1024" },
+		{ api->config.unprivileged_ping, "net.ipv4.ping_group_range", "0 2147483647" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kernels); i++)
+		if (kernels[i].on && ret->network == POD_NS_POD &&
+		    !kvs_get(&ret->sysctls, kernels[i].key))
+			kvs_set(&ret->sysctls, kernels[i].key, kernels[i].value);
+}
+
 int cri_decode_sandbox(const struct cri_api *api, const Runtime__V1__PodSandboxConfig *m,
 		       const char *handler, struct sandbox_config *ret, struct error *err)
 {
@@ -304,8 +322,10 @@ int cri_decode_sandbox(const struct cri_api *api, const Runtime__V1__PodSandboxC
 		cri_kvs(&ret->sysctls, m->linux->sysctls, m->linux->n_sysctls);
 		ret->cgroup_parent = xstrdup(m->linux->cgroup_parent);
 	}
-	if (decode_pod_security(api, m->linux ? m->linux->security_context : NULL, ret, err) < 0 ||
-	    sandbox_config_validate(ret, err) < 0)
+	if (decode_pod_security(api, m->linux ? m->linux->security_context : NULL, ret, err) < 0)
+		return error_wrap(err, "config");
+	default_sysctls(api, ret);
+	if (sandbox_config_validate(ret, err) < 0)
 		return error_wrap(err, "config");
 	return 0;
 }
