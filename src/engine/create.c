@@ -36,6 +36,7 @@ static int reserve(struct container *c, const char *name, struct error *err)
 	if (!other) {
 		map_set(&e->names, key, c);
 		str_replace(&c->name, name);
+		container_note_change(c);
 		container_config_changed(c);
 	}
 	pthread_mutex_unlock(&e->lock);
@@ -261,6 +262,7 @@ int engine_rename(struct engine *e, const char *ns, const char *id, const char *
 		give_name_back(c);
 		pthread_mutex_lock(&e->lock);
 		str_replace(&c->name, old);
+		container_note_change(c);
 		container_config_changed(c);
 		pthread_mutex_unlock(&e->lock);
 		return -1;

@@ -406,6 +406,7 @@ void container_set_status(struct container *c, enum container_status s)
 {
 	pthread_mutex_lock(&c->e->lock);
 	c->s.status = s;
+	container_note_change(c);
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->e->lock);
 }
@@ -446,8 +447,21 @@ static char *state_text(struct container *c)
 	return json_format(j, /* pretty */ false);
 }
 
+void container_note_change(struct container *c)
+{
+	c->version = ++c->e->versions;
+}
+
+static void note_change(struct container *c)
+{
+	pthread_mutex_lock(&c->e->lock);
+	container_note_change(c);
+	pthread_mutex_unlock(&c->e->lock);
+}
+
 void container_save(struct container *c)
 {
+	note_change(c);
 	autofree char *text = state_text(c);
 	autofree char *path = path_join(c->run_dir, "state.json", NULL);
 	int r = fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, /* sync */ false);
@@ -473,6 +487,7 @@ int container_record_write(struct container *c, bool create, struct error *err)
 	const struct store_ctx ctx = container_store(c);
 	autojson struct json *doc = json_new_object();
 
+	note_change(c);
 	json_set_string(doc, "name", c->name);
 	json_set_int(doc, "createdAt", c->created_at);
 	json_set(doc, "config", container_config_to_json(&c->config));

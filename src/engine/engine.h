@@ -135,6 +135,7 @@ struct container_view {
 		uint32_t *v;
 		size_t n;
 	} groups;
+	uint64_t version; /* as in container_glance */
 	/* what the front end stored with it (Docker's Config and HostConfig) */
 	struct json *extension;
 };
@@ -159,6 +160,28 @@ int engine_inspect(struct engine *e, const char *ns, const char *id, struct cont
 		   struct error *err);
 /* Any thread, from memory. All containers of the namespace, newest first. */
 int engine_list(struct engine *e, const char *ns, struct container_views *ret, struct error *err);
+/* What of a container changes without notice; `version` changes with all else that a list shows. */
+struct container_glance {
+	char id[65];
+	uint64_t version;
+	enum container_status status;
+	int exit_code;
+	int64_t created_at, started_at, finished_at;
+	char health[16];
+};
+
+struct container_glances {
+	struct container_glance *v;
+	size_t n;
+};
+
+void container_glances_done(struct container_glances *b);
+/* Any thread, never blocks for long: those that match (NULL: all), newest first. The view that
+ * match sees is borrowed, and has neither extension nor what lies on disk; of mounts it has type,
+ * name, source and destination. match must not call the engine. */
+void engine_select(struct engine *e, const char *ns,
+		   bool (*match)(const struct container_view *v, void *arg), void *arg,
+		   struct container_glances *ret);
 /* *ret_changed false: it was running already (Docker's 304). */
 int engine_start(struct engine *e, const char *ns, const char *id, bool *ret_changed,
 		 struct error *err);

@@ -48,6 +48,7 @@ struct engine {
 	pthread_cond_t volumes_changed;
 	struct list waits;
 	uint64_t wait_serial;
+	uint64_t versions; /* of containers, so far */
 	unsigned recovering; /* policies wait while it is not 0 */
 	pthread_cond_t recovered;
 	bool closing;
@@ -82,6 +83,7 @@ struct container {
 	struct run_state s;
 	struct task *task;
 	char *process; /* JSON of the running spec's process, for execs; NULL: see the bundle */
+	uint64_t version; /* e->lock: changes with what lists show */
 	bool holds_volumes;   /* e->lock: from before its start until its run is cleared up */
 	bool exited;	      /* e->lock: this run's init has ended, container_finish() is due */
 	unsigned exit_status; /* e->lock */
@@ -138,6 +140,8 @@ struct store_ctx container_store(const struct container *c);
 char *table_key(const char *ns, const char *name);
 /* "container" with image, name, labels and the pair given (NULL: none). */
 void container_emit(struct container *c, const char *action, const char *key, const char *value);
+/* e->lock is held: what lists show has changed. */
+void container_note_change(struct container *c);
 /* Writes state.json; logs on failure. */
 void container_save(struct container *c);
 /* Writes the record of kind "container.state"; logs on failure. */

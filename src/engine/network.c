@@ -301,6 +301,7 @@ void container_leave_networks(struct container *c)
 	pthread_mutex_lock(&c->e->lock);
 	eps = c->s.endpoints;
 	c->s.endpoints = (struct endpoints){ 0 };
+	container_note_change(c);
 	pthread_mutex_unlock(&c->e->lock);
 	if (eps.n > 0 && network_detach(c->e->config.network, c->id, &err) < 0)
 		log_warn("take container '%s' off its networks: %s, ignoring", c->id,
@@ -343,6 +344,7 @@ static void take_endpoints(struct container *c, struct endpoints *now)
 	pthread_mutex_lock(&c->e->lock);
 	endpoints_done(&c->s.endpoints);
 	c->s.endpoints = *now;
+	container_note_change(c);
 	pthread_mutex_unlock(&c->e->lock);
 	*now = (struct endpoints){ 0 };
 	container_save(c);

@@ -259,6 +259,7 @@ static void commit(struct starting *s)
 	pthread_mutex_lock(&c->e->lock);
 	endpoints_done(&c->s.endpoints);
 	c->s.endpoints = s->endpoints;
+	container_note_change(c);
 	s->endpoints = (struct endpoints){ 0 };
 	pthread_mutex_unlock(&c->e->lock);
 	container_started(c, s->spec, s->pid, s->started_at);

@@ -80,6 +80,7 @@ struct container_view *container_view_make(struct container *c)
 	v->id = xstrdup(c->id);
 	v->name = xstrdup(c->name);
 	container_config_copy(&v->config, &c->config);
+	v->version = c->version;
 	v->created_at = c->created_at;
 	v->started_at = c->s.started_at;
 	v->finished_at = c->s.finished_at;
@@ -174,4 +175,98 @@ int engine_image_users(struct engine *e, const char *ns, const char *image_id, s
 	}
 	pthread_mutex_unlock(&e->lock);
 	return 0;
+}
+
+void container_glances_done(struct container_glances *b)
+{
+	free(b->v);
+	*b = (struct container_glances){ 0 };
+}
+
+/* Nothing is copied: it lives as long as e->lock is held. */
+static void borrow(const struct container *c, struct container_view *v, struct mount_view *mounts)
+{
+	*v = (struct container_view){
+		.ns = c->ns,
+		.id = (char *)(uintptr_t)c->id,
+		.name = c->name,
+		.config = c->config,
+		.created_at = c->created_at,
+		.started_at = c->s.started_at,
+		.finished_at = c->s.finished_at,
+		.status = c->s.status,
+		.pid = c->s.pid,
+		.exit_code = c->s.exit_code,
+		.health = c->s.health ? c->s.health : (char *)(uintptr_t) "",
+		.endpoints = c->s.endpoints,
+		.version = c->version,
+	};
+	v->mounts.v = mounts;
+	for (size_t i = 0; i < c->config.mounts.n; i++) {
+		const struct mount_spec *m = &c->config.mounts.v[i];
+
+		if (str_equal(m->type, "tmpfs"))
+			continue;
+		mounts[v->mounts.n++] = (struct mount_view){
+			.type = m->type,
+			.name = str_equal(m->type, "volume") ? m->source : (char *)(uintptr_t) "",
+			.source = m->source,
+			.destination = m->target,
+		};
+	}
+}
+
+static void add_glance(struct container_glances *ret, const struct container *c)
+{
+	GROW_ARRAY(ret->v, ret->n);
+	struct container_glance *b = &ret->v[ret->n++];
+
+	*b = (struct container_glance){
+		.version = c->version,
+		.status = c->s.status,
+		.exit_code = c->s.exit_code,
+		.created_at = c->created_at,
+		.started_at = c->s.started_at,
+		.finished_at = c->s.finished_at,
+	};
+	memcpy(b->id, c->id, sizeof(b->id));
+	if (c->s.health)
+		memcpy(b->health, c->s.health, MIN(strlen(c->s.health), sizeof(b->health) - 1));
+}
+
+static int glances_by_age(const void *a, const void *b)
+{
+	const struct container_glance *x = a, *y = b;
+
+	return x->created_at > y->created_at ? -1 : x->created_at < y->created_at;
+}
+
+static bool selected(const struct container *c,
+		     bool (*match)(const struct container_view *v, void *arg), void *arg)
+{
+	struct container_view v;
+
+	if (!match)
+		return true;
+	autofree struct mount_view *mounts =
+		c->config.mounts.n ? xnew_array(struct mount_view, c->config.mounts.n) : NULL;
+	borrow(c, &v, mounts);
+	return match(&v, arg);
+}
+
+void engine_select(struct engine *e, const char *ns,
+		   bool (*match)(const struct container_view *v, void *arg), void *arg,
+		   struct container_glances *ret)
+{
+	*ret = (struct container_glances){ 0 };
+	pthread_mutex_lock(&e->lock);
+	MAP_FOREACH (entry, &e->containers) {
+		const struct container *c = map_value(entry);
+
+		if (str_equal(c->ns, ns) && selected(c, match, arg))
+			add_glance(ret, c);
+	}
+	pthread_mutex_unlock(&e->lock);
+	if (ret->n > 1)
+		qsort(ret->v, ret->n, sizeof(*ret->v), glances_by_age);
 }

@@ -223,26 +223,42 @@ static int created_of(struct http_request *r, const struct filters *f, const cha
 	return 0;
 }
 
-static int list_reply(struct http_request *r, const struct list_options *o, struct error *err)
+static bool select_match(const struct container_view *v, void *arg)
 {
-	CLEANUP(container_views_done) struct container_views views = { 0 };
-	struct json *list = json_new_array();
-	int64_t n = 0;
+	return list_matches(arg, v);
+}
 
-	if (engine_list(api_engine(r), api_ns(r), &views, err) < 0) {
-		json_unref(list);
-		return -1;
-	}
-	for (size_t i = 0; i < views.n && (o->limit <= 0 || n < o->limit); i++) {
-		if (!list_matches(o, views.v[i]))
-			continue;
-		struct json *j = container_summary_document(views.v[i]);
-		if (o->size)
-			container_sizes(http_request_arg(r), views.v[i], j);
+/* With sizes: the documents of their own, which walk the disk. */
+static int sized_reply(struct http_request *r, const struct container_glances *glances,
+		       struct error *err)
+{
+	struct json *list = json_new_array();
+
+	for (size_t i = 0; i < glances->n; i++) {
+		CLEANUP(container_view_freep) struct container_view *v = NULL;
+
+		if (engine_inspect(api_engine(r), api_ns(r), glances->v[i].id, &v, NULL) < 0)
+			continue; /* it has just gone */
+		struct json *j = container_summary_document(v);
+		container_sizes(http_request_arg(r), v, j);
 		json_add(list, j);
-		n++;
 	}
 	http_reply_json(r, 200, list);
+	return 0;
+}
+
+static int list_reply(struct http_request *r, struct list_options *o, struct error *err)
+{
+	CLEANUP(container_glances_done) struct container_glances glances = { 0 };
+	autobuf struct buf text = BUF_INIT(BUF_NO_LIMIT);
+
+	engine_select(api_engine(r), api_ns(r), select_match, o, &glances);
+	if (o->limit > 0 && (int64_t)glances.n > o->limit)
+		glances.n = (size_t)o->limit;
+	if (o->size)
+		return sized_reply(r, &glances, err);
+	summaries_format(http_request_arg(r), api_ns(r), &glances, &text);
+	http_reply(r, 200, "application/json", text.data, text.len);
 	return 0;
 }
 

@@ -269,6 +269,7 @@ struct docker_api *docker_api_new(struct engine *e)
 	d->engine = e;
 	d->started_at = time_realtime();
 	d->id = daemon_id(engine_store(e));
+	summaries_init(&d->summaries);
 	return d;
 }
 
@@ -276,6 +277,7 @@ void docker_api_free(struct docker_api *d)
 {
 	if (!d)
 		return;
+	summaries_done(&d->summaries);
 	free(d->id);
 	free(d);
 }

@@ -6,8 +6,17 @@
 #include "base/time.h"
 #include "engine/events.h"
 
+#include <pthread.h>
+
+/* summaries.c: entries of the list of containers, as text. */
+struct summaries {
+	pthread_mutex_t lock;
+	struct map map; /* id */
+};
+
 struct docker_api {
 	struct engine *engine;
+	struct summaries summaries;
 	int64_t started_at;
 	char *id; /* daemon's uuid, made at first start and kept */
 };
@@ -86,6 +95,12 @@ int64_t image_shown_size(const struct image_details *d);
 int64_t images_layers_size(const struct image_details_list *images);
 /* Of one of them: what it has in common with others. */
 int64_t image_shared_size(const struct image_details_list *images, size_t index);
+
+void summaries_init(struct summaries *s);
+void summaries_done(struct summaries *s);
+/* The JSON array of these containers. */
+void summaries_format(struct docker_api *d, const char *ns, const struct container_glances *glances,
+		      struct buf *out);
 
 /* view.c */
 struct json *container_inspect_document(const struct docker_api *d, const struct container_view *v);

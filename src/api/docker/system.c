@@ -143,19 +143,19 @@ static struct json *registry_document(void)
 
 static void info_containers(struct http_request *r, struct json *j)
 {
-	CLEANUP(container_views_done) struct container_views views = { 0 };
+	CLEANUP(container_glances_done) struct container_glances all = { 0 };
 	int64_t running = 0, paused = 0;
 
-	engine_list(api_engine(r), api_ns(r), &views, NULL);
-	for (size_t i = 0; i < views.n; i++) {
-		running += views.v[i]->status == CONTAINER_RUNNING ||
-			   views.v[i]->status == CONTAINER_RESTARTING;
-		paused += views.v[i]->status == CONTAINER_PAUSED;
+	engine_select(api_engine(r), api_ns(r), NULL, NULL, &all);
+	for (size_t i = 0; i < all.n; i++) {
+		running += all.v[i].status == CONTAINER_RUNNING ||
+			   all.v[i].status == CONTAINER_RESTARTING;
+		paused += all.v[i].status == CONTAINER_PAUSED;
 	}
-	json_set_int(j, "Containers", (int64_t)views.n);
+	json_set_int(j, "Containers", (int64_t)all.n);
 	json_set_int(j, "ContainersRunning", running);
 	json_set_int(j, "ContainersPaused", paused);
-	json_set_int(j, "ContainersStopped", (int64_t)views.n - running - paused);
+	json_set_int(j, "ContainersStopped", (int64_t)all.n - running - paused);
 }
 
 static void info_runtimes(struct http_request *r, struct json *j)
