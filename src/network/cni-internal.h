@@ -26,12 +26,17 @@ struct cni {
 	struct strv bin_dirs;
 	bool binaries_only, prefer_ipv6, prefer_order;
 	int attach_ms, detach_ms;
+	/* Attaching and detaching (readers), collecting (writer): plugins that are told what is
+	 * valid must not be attaching something else meanwhile. Before the others. */
+	pthread_rwlock_t activity;
 	pthread_mutex_t reload; /* one reload at a time; before lock */
-	pthread_mutex_t lock;	/* loaded, failures, status_error */
+	pthread_mutex_t lock;	/* the fields below */
+	struct map attached;	/* ids that this process has attached; values mean nothing */
 	struct cni_loaded loaded;
 	unsigned failures;  /* of STATUS, in a row */
 	char *status_error; /* what STATUS said, once it counts */
 	bool status_known;
+	bool asked; /* the plugins, about their versions */
 	struct cni_watch *watch;
 };
 
@@ -41,6 +46,9 @@ void cni_unref(struct cni *c);
 /* cni-load.c */
 void cni_loaded_done(struct cni_loaded *l);
 void cni_load(const struct cni *c, struct cni_loaded *ret);
+
+/* cni-status.c: cni_reload(), but with !ask without asking plugins anything. */
+void cni_reload_and_ask(struct cni *c, bool ask);
 
 /* cni-watch.c: loop thread. */
 int cni_watch_start(struct cni *c, const struct cni_config *config, struct error *err);

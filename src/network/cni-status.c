@@ -120,7 +120,21 @@ static void count_status(struct cni *c, struct error *e)
 	c->status_error = c->failures > 0 ? xstrdup(e->msg) : NULL;
 }
 
+/* Until a first answer it is no. */
+static void not_asked(struct cni *c)
+{
+	c->asked = false;
+	if (!c->status_error && c->loaded.asks && !c->loaded.reason)
+		c->status_error = xasprintf("network '%s': its plugins have not been asked yet",
+					    c->loaded.network);
+}
+
 void cni_reload(struct cni *c)
+{
+	cni_reload_and_ask(c, /* ask= */ true);
+}
+
+void cni_reload_and_ask(struct cni *c, bool ask)
 {
 	CLEANUP(cni_list_done) struct cni_list list = CNI_LIST_INIT;
 	autostrv struct strv builtin = STRV_INIT;
@@ -131,8 +145,8 @@ void cni_reload(struct cni *c)
 	pthread_mutex_lock(&c->reload);
 	cni_load(c, &loaded);
 	/* Only this function writes, under `reload`. */
-	changed = !str_equal(loaded.text, c->loaded.text) || c->loaded.reason;
-	if (loaded.text && !loaded.reason && loaded.asks &&
+	changed = !str_equal(loaded.text, c->loaded.text) || c->loaded.reason || !c->asked;
+	if (ask && loaded.text && !loaded.reason && loaded.asks &&
 	    cni_list_parse(loaded.text, strlen(loaded.text), /* single= */ false, &list, &e) == 0) {
 		cni_builtin_types(c, &list, &builtin);
 		if (changed)
@@ -150,7 +164,11 @@ void cni_reload(struct cni *c)
 	}
 	cni_loaded_done(&c->loaded);
 	c->loaded = loaded;
-	count_status(c, &e);
+	c->asked = true;
+	if (ask)
+		count_status(c, &e);
+	else
+		not_asked(c);
 	say(was_known, was_ready, c);
 	pthread_mutex_unlock(&c->lock);
 	pthread_mutex_unlock(&c->reload);

@@ -10,7 +10,7 @@
 
 #include <assert.h>
 
-/* Between two looks: while there is no network, while plugins are asked, else. */
+/* Between two looks: while a directory or a plugin is missing, while plugins are asked, else. */
 #define RESCAN_MISSING_MS 2000
 #define RESCAN_ASKING_MS 5000
 #define RESCAN_MS 30000
@@ -78,15 +78,17 @@ static void work(void *arg)
 	cni_reload(w->cni);
 }
 
-static uint64_t next_look(struct cni *c)
+static uint64_t next_look(const struct cni_watch *w)
 {
+	struct cni *c = w->cni;
 	uint64_t ms = RESCAN_MS;
 
 	pthread_mutex_lock(&c->lock);
-	if (c->loaded.reason)
+	/* That a directory is empty need not be found out again and again. */
+	if (c->loaded.reason && (c->loaded.text || !w->event))
 		ms = RESCAN_MISSING_MS;
 	else if (c->loaded.asks)
-		ms = RESCAN_ASKING_MS;
+		ms = c->asked ? RESCAN_ASKING_MS : 0;
 	pthread_mutex_unlock(&c->lock);
 	return ms;
 }
@@ -98,7 +100,7 @@ static void done(void *arg)
 
 	w->running = false;
 	if (c->watch == w)
-		schedule(w, w->again ? SETTLE_MS : next_look(c));
+		schedule(w, w->again ? SETTLE_MS : next_look(w));
 	else
 		free(w);
 	cni_unref(c);
@@ -130,7 +132,7 @@ int cni_watch_start(struct cni *c, const struct cni_config *config, struct error
 	w->jobs = config->jobs;
 	c->watch = w;
 	event_start(w);
-	schedule(w, next_look(c));
+	schedule(w, next_look(w));
 	return 0;
 }
 

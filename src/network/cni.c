@@ -38,6 +38,8 @@ void cni_unref(struct cni *c)
 		return;
 	assert(!c->watch);
 	cni_loaded_done(&c->loaded);
+	map_done(&c->attached);
+	pthread_rwlock_destroy(&c->activity);
 	pthread_mutex_destroy(&c->reload);
 	pthread_mutex_destroy(&c->lock);
 	strv_done(&c->bin_dirs);
@@ -54,6 +56,7 @@ int cni_new(const struct cni_config *config, struct cni **ret, struct error *err
 	const char *pref = config->ip_pref;
 
 	atomic_init(&c->refs, 1);
+	pthread_rwlock_init(&c->activity, NULL);
 	pthread_mutex_init(&c->reload, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	c->conf_dir = xstrdup(config->conf_dir ? config->conf_dir : CONF_DIR);
@@ -72,7 +75,8 @@ int cni_new(const struct cni_config *config, struct cni **ret, struct error *err
 	c->prefer_order = str_equal(pref, "cni");
 	c->attach_ms = config->attach_timeout_ms > 0 ? config->attach_timeout_ms : ATTACH_MS;
 	c->detach_ms = config->detach_timeout_ms > 0 ? config->detach_timeout_ms : DETACH_MS;
-	cni_reload(c);
+	/* The loop does not wait for plugins. */
+	cni_reload_and_ask(c, /* ask= */ !config->loop);
 	if (config->loop && cni_watch_start(c, config, err) < 0) {
 		cni_free(c);
 		return error_wrap(err, "watch '%s'", config->conf_dir);
@@ -360,8 +364,18 @@ static int clear_earlier(const struct cni *c, const struct cni_record *r, struct
 	return 0;
 }
 
-int cni_attach(struct cni *c, const struct cni_request *q, struct cni_result *ret,
-	       struct error *err)
+static void note_attached(struct cni *c, const char *id, bool attached)
+{
+	pthread_mutex_lock(&c->lock);
+	if (attached)
+		map_set(&c->attached, id, c);
+	else
+		map_remove(&c->attached, id);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static int attach(struct cni *c, const struct cni_request *q, struct cni_result *ret,
+		  struct error *err)
 {
 	autocnirecord struct cni_record r = CNI_RECORD_INIT;
 	autoclose int ns = -EBADF;
@@ -372,12 +386,24 @@ int cni_attach(struct cni *c, const struct cni_request *q, struct cni_result *re
 	ns = cni_netns_open(q->netns, err);
 	if (ns < 0 || cni_loopback_up(ns, err) < 0)
 		return -1;
+	note_attached(c, q->id, true);
 	if (cni_record_save(c, &r, err) < 0)
 		return -1;
 	if (add_all(c, &r, err) < 0 || cni_record_save(c, &r, err) < 0 ||
 	    fill_result(c, &r, ret, err) < 0)
 		return undo(c, &r, err);
 	return 0;
+}
+
+int cni_attach(struct cni *c, const struct cni_request *q, struct cni_result *ret,
+	       struct error *err)
+{
+	int r;
+
+	pthread_rwlock_rdlock(&c->activity);
+	r = attach(c, q, ret, err);
+	pthread_rwlock_unlock(&c->activity);
+	return r;
 }
 
 /* The record, by the network in use or by any other one that the sandbox may have been attached
@@ -413,7 +439,7 @@ static int detach_plan(struct cni *c, const struct cni_request *q, struct cni_re
 	return error_is(&e, ERROR_UNAVAILABLE) ? 1 : error_move(err, &e);
 }
 
-int cni_detach(struct cni *c, const struct cni_request *q, struct error *err)
+static int detach(struct cni *c, const struct cni_request *q, struct error *err)
 {
 	autocnirecord struct cni_record r = CNI_RECORD_INIT;
 	int n;
@@ -424,7 +450,20 @@ int cni_detach(struct cni *c, const struct cni_request *q, struct error *err)
 	if (n != 0)
 		return n < 0 ? -1 : 0;
 	use_netns(&r, q->netns);
-	return detach_record(c, &r, err);
+	if (detach_record(c, &r, err) < 0)
+		return -1;
+	note_attached(c, q->id, false);
+	return 0;
+}
+
+int cni_detach(struct cni *c, const struct cni_request *q, struct error *err)
+{
+	int r;
+
+	pthread_rwlock_rdlock(&c->activity);
+	r = detach(c, q, err);
+	pthread_rwlock_unlock(&c->activity);
+	return r;
 }
 
 int cni_get(struct cni *c, const char *id, const char *ifname, struct cni_result *ret,
@@ -502,7 +541,7 @@ static int collect_record(const struct cni_record *r, void *arg)
 	/* What another program attached is not known to our callers. */
 	if (r->foreign || strv_contains(k->valid, r->id))
 		add_attachment(k, r->id, r->ifname);
-	else if (cni_detach(k->cni, &q, &e) < 0 && k->first.code == ERROR_OK)
+	else if (detach(k->cni, &q, &e) < 0 && k->first.code == ERROR_OK)
 		error_move(&k->first, &e);
 	return 0;
 }
@@ -531,7 +570,7 @@ static void collect_plugins(struct collection *k, const struct cni_list *l)
 	}
 }
 
-int cni_gc(struct cni *c, const struct strv *valid, struct error *err)
+static int collect(struct cni *c, const struct strv *valid, struct error *err)
 {
 	CLEANUP(cni_list_done) struct cni_list l = CNI_LIST_INIT;
 	autofree char *network = NULL, *text = NULL;
@@ -558,4 +597,22 @@ int cni_gc(struct cni *c, const struct strv *valid, struct error *err)
 		return r;
 	}
 	return error_move(err, &k.first);
+}
+
+int cni_gc(struct cni *c, const struct strv *valid, struct error *err)
+{
+	autostrv struct strv all = STRV_INIT;
+	int r;
+
+	strv_copy(&all, valid);
+	pthread_rwlock_wrlock(&c->activity);
+	pthread_mutex_lock(&c->lock);
+	MAP_FOREACH (e, &c->attached) {
+		if (!strv_contains(&all, map_key(e)))
+			strv_push(&all, map_key(e));
+	}
+	pthread_mutex_unlock(&c->lock);
+	r = collect(c, &all, err);
+	pthread_rwlock_unlock(&c->activity);
+	return r;
 }

@@ -114,8 +114,9 @@ int cni_attach(struct cni *c, const struct cni_request *r, struct cni_result *re
 int cni_detach(struct cni *c, const struct cni_request *r, struct error *err);
 /* CHECK against the cached result. FAILED_PRECONDITION: the configuration's version has none. */
 int cni_check(struct cni *c, const struct cni_request *r, struct error *err);
-/* Detaches every cached attachment (ifname any) of this network whose sandbox is not in `valid`,
- * then GC where the version has it. Goes on after a failure, returns the first. */
+/* Detaches every cached attachment (ifname any) of this network whose sandbox is neither in `valid`
+ * nor was attached by this process, then GC where the version has it. Attaches and detaches wait
+ * meanwhile. Goes on after a failure, returns the first. */
 int cni_gc(struct cni *c, const struct strv *valid, struct error *err);
 /* The cached result of an attachment, after a restart. NOT_FOUND. */
 int cni_get(struct cni *c, const char *id, const char *ifname, struct cni_result *ret,
