@@ -2,6 +2,7 @@
 #include "daemon/services-pods.h"
 
 #include "api/cri/streaming.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/parse.h"
 #include "base/time.h"
@@ -232,6 +233,27 @@ static void fill_handlers(struct pod_services *s)
 		strv_push(&s->pinned, c->cri.pinned_images.v[i].value);
 }
 
+/* What the last daemon attached and no pod knows of: it died in between. */
+static void collect_networks(void *arg)
+{
+	struct pod_services *s = arg;
+	struct sandbox_views views = { 0 };
+	autostrv struct strv valid = STRV_INIT;
+
+	engine_sandbox_list(s->engine, CRI_NAMESPACE, &views);
+	for (size_t i = 0; i < views.n; i++)
+		strv_push(&valid, views.v[i]->id);
+	sandbox_views_done(&views);
+	for (size_t i = 0; i <= s->config->runtimes.n; i++) {
+		struct cni *cni = i == 0 ? s->network.cni : s->of_runtimes[i - 1].cni;
+		autoerror struct error err = ERROR_INIT;
+
+		/* Without a configuration there is nothing to collect with. */
+		if (cni && cni_gc(cni, &valid, &err) < 0 && !error_is(&err, ERROR_UNAVAILABLE))
+			log_warn("collect unused networks of pods: %s, ignoring", err.msg);
+	}
+}
+
 int pod_services_start(struct pod_services *s, struct engine *engine, struct error *err)
 {
 	const struct config_cri *c = &s->config->cri;
@@ -259,6 +281,7 @@ int pod_services_start(struct pod_services *s, struct engine *engine, struct err
 		.shown = shown_config(s->config),
 	};
 	s->cri = cri_api_new(&config);
+	job_submit(s->jobs, JOB_OPS, collect_networks, NULL, s);
 	return 0;
 }
 
