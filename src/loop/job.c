@@ -11,6 +11,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -115,6 +116,12 @@ static void *pool_thread(void *arg)
 	for (struct job *job; (job = next_job(p));) {
 		pthread_mutex_unlock(&j->lock);
 		run_job(job);
+		pthread_mutex_lock(&j->lock);
+	}
+	/* The last to leave gives back what the busy time took. */
+	if (p->n_threads == 1 && !j->stopping) {
+		pthread_mutex_unlock(&j->lock);
+		malloc_trim(0);
 		pthread_mutex_lock(&j->lock);
 	}
 	p->n_threads--;
