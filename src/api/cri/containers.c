@@ -194,6 +194,52 @@ static bool container_matches(const Runtime__V1__ContainerFilter *f,
 	return cri_labels_match(&b->shared->config.labels, f->label_selector, f->n_label_selector);
 }
 
+/* All but the state, which changes while the rest stays. */
+static ProtobufCMessage *encode_entry(struct arena *a, const void *item)
+{
+	Runtime__V1__Container *m = cri_encode_container(a, item);
+
+	m->state = RUNTIME__V1__CONTAINER_STATE__CONTAINER_CREATED;
+	return &m->base;
+}
+
+static void *hold_entry(void *arg, const void *item)
+{
+	const struct container_brief *b = item;
+	struct container_briefs *held = xnew(struct container_briefs);
+	struct cri_api *api = arg;
+
+	if (engine_brief(api->engine, CRI_NAMESPACE, b->shared->id, held, NULL) == 0 &&
+	    held->v[0].shared == b->shared)
+		return held;
+	container_briefs_done(held);
+	free(held);
+	return NULL;
+}
+
+static void release_entry(void *held)
+{
+	container_briefs_done(held);
+	free(held);
+}
+
+const struct packed_ops cri_packed_containers = {
+	.encode = encode_entry,
+	.hold = hold_entry,
+	.release = release_entry,
+};
+
+static Runtime__V1__Container *entry(struct cri_api *api, struct arena *a,
+				     const struct container_brief *b)
+{
+	Runtime__V1__Container *m = (Runtime__V1__Container *)packed_get(
+		api->packed_containers, a, &runtime__v1__container__descriptor, b->shared->id,
+		b->shared, b);
+
+	m->state = cri_container_state(b->status);
+	return m;
+}
+
 /* The namespace may have containers of other clients too, which are none of the CRI's. */
 bool cri_is_ours(const struct container_brief *b)
 {
@@ -213,8 +259,10 @@ static Runtime__V1__Container **collect(struct grpc_call *c, const Runtime__V1__
 	for (size_t i = 0; i < b.n; i++) {
 		if (cri_is_ours(&b.v[i]) && container_matches(f, &b.v[i]) &&
 		    !retry_hides(api->containers, b.v[i].shared->id))
-			out[(*ret_n)++] = cri_encode_container(a, &b.v[i]);
+			out[(*ret_n)++] = entry(api, a, &b.v[i]);
 	}
+	if (!f)
+		packed_sweep(api->packed_containers, *ret_n);
 	return out;
 }
 

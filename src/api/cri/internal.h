@@ -6,6 +6,7 @@
  */
 
 #include "api/cri/cri.h"
+#include "api/cri/packed.h"
 #include "engine/sandbox.h"
 #include "image/service.h"
 
@@ -20,6 +21,7 @@ struct cri_api {
 	struct retry *sandboxes, *containers; /* being made */
 	struct cri_events *events;
 	struct samples *samples;
+	struct packed_cache *packed_sandboxes, *packed_containers; /* entries of lists */
 	struct grpc_method *runtime_methods; /* of all files, ends with name NULL */
 	struct grpc_service runtime_service, image_service;
 };
@@ -73,6 +75,7 @@ int cri_create_container(struct grpc_call *c, const ProtobufCMessage *request, s
 
 /* --- sandboxes.c --- */
 extern const struct grpc_method cri_sandbox_methods[];
+extern const struct packed_ops cri_packed_sandboxes;
 /* NOT_FOUND; INVALID_ARGUMENT for an empty id. */
 int cri_sandbox(struct cri_api *api, const char *id, struct sandbox_view **ret, struct error *err);
 /* Of all containers of a sandbox. */
@@ -82,6 +85,7 @@ bool cri_labels_match(const struct kvs *labels, void *selector, size_t n);
 
 /* --- containers.c --- */
 extern const struct grpc_method cri_container_methods[];
+extern const struct packed_ops cri_packed_containers;
 /* NOT_FOUND; INVALID_ARGUMENT for an empty id. */
 int cri_container(struct cri_api *api, const char *id, struct container_briefs *ret,
 		  struct error *err);

@@ -97,6 +97,8 @@ struct cri_api *cri_api_new(const struct cri_config *config)
 				  RETRY_LIFETIME_MS);
 	a->events = cri_events_new(a);
 	a->samples = samples_new(a);
+	a->packed_sandboxes = packed_cache_new(&cri_packed_sandboxes, a);
+	a->packed_containers = packed_cache_new(&cri_packed_containers, a);
 	a->runtime_methods = join_methods();
 	a->runtime_service = (struct grpc_service){
 		.descriptor = &runtime__v1__runtime_service__descriptor,
@@ -123,6 +125,8 @@ void cri_api_free(struct cri_api *a)
 	if (!a)
 		return;
 	cri_events_free(a->events);
+	packed_cache_free(a->packed_sandboxes);
+	packed_cache_free(a->packed_containers);
 	samples_free(a->samples);
 	retry_free(a->sandboxes);
 	retry_free(a->containers);

@@ -149,6 +149,27 @@ static bool sandbox_matches(const Runtime__V1__PodSandboxFilter *f, const struct
 	return cri_labels_match(&v->config.labels, f->label_selector, f->n_label_selector);
 }
 
+static ProtobufCMessage *encode_entry(struct arena *a, const void *item)
+{
+	return &cri_encode_sandbox(a, item)->base;
+}
+
+static void *hold_entry(void *arg UNUSED, const void *item)
+{
+	return sandbox_view_ref((struct sandbox_view *)(uintptr_t)item);
+}
+
+static void release_entry(void *held)
+{
+	sandbox_view_unref(held);
+}
+
+const struct packed_ops cri_packed_sandboxes = {
+	.encode = encode_entry,
+	.hold = hold_entry,
+	.release = release_entry,
+};
+
 static Runtime__V1__PodSandbox **collect(struct grpc_call *c,
 					 const Runtime__V1__PodSandboxFilter *f, size_t *ret_n)
 {
@@ -161,8 +182,12 @@ static Runtime__V1__PodSandbox **collect(struct grpc_call *c,
 	*ret_n = 0;
 	for (size_t i = 0; i < views.n; i++) {
 		if (sandbox_matches(f, views.v[i]) && !retry_hides(api->sandboxes, views.v[i]->id))
-			out[(*ret_n)++] = cri_encode_sandbox(a, views.v[i]);
+			out[(*ret_n)++] = (Runtime__V1__PodSandbox *)packed_get(
+				api->packed_sandboxes, a, &runtime__v1__pod_sandbox__descriptor,
+				views.v[i]->id, views.v[i], views.v[i]);
 	}
+	if (!f)
+		packed_sweep(api->packed_sandboxes, *ret_n);
 	return out;
 }
 
