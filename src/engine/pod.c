@@ -128,6 +128,18 @@ static int check_policies(const struct container_config *k, struct error *err)
 	return 0;
 }
 
+/* A container that asks for nothing has its sandbox's. */
+static void inherit_label(struct selinux_label *own, const struct selinux_label *pod)
+{
+	if (!str_empty(own->user) || !str_empty(own->role) || !str_empty(own->type) ||
+	    !str_empty(own->level))
+		return;
+	str_replace(&own->user, pod->user);
+	str_replace(&own->role, pod->role);
+	str_replace(&own->type, pod->type);
+	str_replace(&own->level, pod->level);
+}
+
 /* What it has of the sandbox. */
 static void inherit(struct sandbox *s, struct container_config *k)
 {
@@ -141,6 +153,7 @@ static void inherit(struct sandbox *s, struct container_config *k)
 	str_replace(&k->uts_mode, s->config.network == POD_NS_NODE ? "host" : "pod");
 	str_replace(&k->ipc_mode, s->config.ipc == POD_NS_NODE ? "host" : "pod");
 	str_replace(&k->userns_mode, s->config.userns ? "pod" : "host");
+	inherit_label(&k->selinux, &s->config.selinux);
 	str_replace(&k->runtime, s->config.runtime);
 	str_replace(&k->cgroup_parent, s->config.cgroup_parent);
 	str_replace(&k->log_driver, str_empty(k->log_path) ? "none" : "cri");
@@ -433,6 +446,10 @@ static int create_task(struct pod_starting *p, struct error *err)
 	for (size_t i = 0; i < p->rootfs.n && p->s->config.userns; i++)
 		strv_push_printf(&p->rootfs.v[i].options, MOUNT_IDMAP_OPTION "%s",
 				 p->ns_paths[SANDBOX_USER]);
+	/* The runtime labels what it mounts itself; the root is ours. */
+	const char *label = json_get_string(json_get(p->spec, "linux"), "mountLabel");
+	if (label && str_equal(p->rootfs.v[0].type, "overlay"))
+		strv_push_printf(&p->rootfs.v[0].options, "context=%s", label);
 	const struct task_create request = {
 		.spec = p->spec,
 		.mounts = &p->extra,

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #define HOST_FILE_MAX (1 << 20)
 
@@ -26,6 +27,9 @@ static int write_file(const struct sandbox *s, const char *name, const char *tex
 	    (s->config.userns && fchown(fd, (uid_t)s->config.uid_mappings.v[0].host_id,
 					(gid_t)s->config.gid_mappings.v[0].host_id) < 0))
 		return error_errno(err, errno, "give '%s' to the pod", path);
+	autofree char *label = sandbox_mount_label(s);
+	if (label && fsetxattr(fd, "security.selinux", label, strlen(label) + 1, 0) < 0)
+		return error_errno(err, errno, "label '%s'", path);
 	return 0;
 }
 

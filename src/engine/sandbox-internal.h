@@ -103,6 +103,8 @@ void sandbox_shim_end(struct sandbox *s);
 /* Runs the reaper, if the pod shares its PID namespace. */
 int sandbox_reaper_start(struct sandbox *s, struct error *err);
 char *sandbox_cgroup(const struct sandbox *s, const char *id);
+/* Of what its containers share, with SELinux; NULL: none. malloc'ed. */
+char *sandbox_mount_label(const struct sandbox *s);
 /* The reaper may have ended. */
 void sandbox_on_exit(struct sandbox *s);
 

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/time.h"
+#include "engine/lsm.h"
 #include "engine/sandbox-internal.h"
 
 #include <fcntl.h>
@@ -33,6 +34,12 @@ static int check(struct engine *e, const struct sandbox_config *c, struct error 
 	if (e->config.systemd_cgroup && !str_empty(parent) && !str_has_suffix(parent, ".slice"))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "linux.cgroup_parent: '%s' is not a systemd slice", parent);
+	if (selinux_enabled()) {
+		autofree char *process = NULL, *mount = NULL;
+
+		if (selinux_labels(&c->selinux, "", &process, &mount, err) < 0)
+			return error_wrap(err, "linux.security_context");
+	}
 	if (c->userns) {
 		struct engine_features f;
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/program.h"
+#include "engine/lsm.h"
 #include "engine/sandbox-internal.h"
 #include "engine/spec-internal.h"
 
@@ -39,13 +40,27 @@ char *sandbox_cgroup(const struct sandbox *s, const char *id)
 			 id && !str_has_suffix(parent, "/") ? "/" : "", id ? id : "");
 }
 
+char *sandbox_mount_label(const struct sandbox *s)
+{
+	autofree char *process = NULL;
+	char *label = NULL;
+
+	if (!selinux_enabled() ||
+	    selinux_labels(&s->config.selinux, s->id, &process, &label, NULL) < 0)
+		return NULL;
+	return label;
+}
+
 /* What the pod's containers share besides namespaces. */
 static void shared_mounts(const struct sandbox *s, struct mounts *ret)
 {
 	if (s->config.ipc != POD_NS_POD)
 		return;
 	struct mount *m = mounts_add(ret, "tmpfs", "shm", "shm");
+	autofree char *label = sandbox_mount_label(s);
 	strv_split(&m->options, "nosuid,noexec,nodev,mode=1777,size=65536k", ",");
+	if (label)
+		strv_push_printf(&m->options, "context=%s", label);
 	if (!s->config.userns)
 		return;
 	strv_push_printf(&m->options, "uid=%lld", (long long)s->config.uid_mappings.v[0].host_id);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
+#include "engine/lsm.h"
 #include "engine/spec-internal.h"
 
 #include <fcntl.h>
@@ -95,6 +96,59 @@ static int seccomp(const struct container_config *c, const struct strv *caps, st
 	return 0;
 }
 
+static int apparmor_profile(const struct container_config *c, const char *wanted,
+			    struct json *process, struct error *err)
+{
+	autoerror struct error why = ERROR_INIT;
+
+	if (str_equal(wanted, "unconfined") || (spec_in_pod(c) && c->privileged))
+		return 0;
+	if (!wanted && !spec_in_pod(c))
+		return 0;
+	if (!wanted) {
+		wanted = apparmor_default(&why);
+		if (why.code != ERROR_OK)
+			return error_move(err, &why);
+	} else if (!apparmor_enabled()) {
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "apparmor profile '%s': AppArmor is not enabled on this host",
+				 wanted);
+	} else if (spec_in_pod(c) && !apparmor_is_loaded(wanted)) {
+		return error_set(err, ERROR_INVALID_ARGUMENT, "apparmor profile '%s' is not loaded",
+				 wanted);
+	}
+	if (wanted)
+		json_set_string(process, "apparmorProfile", wanted);
+	return 0;
+}
+
+/* Of pods: what shares the host's processes is not confined by labels. */
+static int selinux(const struct spec_inputs *in, struct json *process, struct json *linux_,
+		   struct error *err)
+{
+	const struct container_config *c = in->config;
+	autofree char *process_label = NULL, *mount_label = NULL;
+	struct selinux_label wanted = c->selinux;
+	bool open_ =
+		c->privileged || str_equal(c->pid_mode, "host") || str_equal(c->ipc_mode, "host");
+
+	if (!spec_in_pod(c) || !selinux_enabled())
+		return 0;
+	if (open_ && str_empty(wanted.type))
+		wanted.type = (char *)(uintptr_t) "spc_t";
+	if (selinux_labels(&wanted, c->sandbox_id, &process_label, &mount_label, err) < 0)
+		return -1;
+	json_set_string(process, "selinuxLabel", process_label);
+	json_set_string(linux_, "mountLabel", mount_label);
+	/* Once, where it is tried whether the container would start: then sources are the host's.
+	 */
+	for (size_t i = 0; i < in->n_mounts && !in->user; i++)
+		if (in->mounts[i].selinux_relabel && !open_ &&
+		    selinux_relabel(in->mounts[i].source, mount_label, err) < 0)
+			return error_wrap(err, "mounts[%zu].selinux_relabel", i);
+	return 0;
+}
+
 int spec_security(const struct spec_inputs *in, const struct strv *caps, struct json *spec,
 		  struct json *linux_, struct error *err)
 {
@@ -109,13 +163,8 @@ int spec_security(const struct spec_inputs *in, const struct strv *caps, struct 
 	if (!open_paths && (c->default_paths || c->readonly_paths.n > 0))
 		json_set(linux_, "readonlyPaths",
 			 paths(&c->readonly_paths, readonly_paths, ARRAY_SIZE(readonly_paths)));
-	if (apparmor && !str_equal(apparmor, "unconfined")) {
-		if (access("/sys/kernel/security/apparmor/profiles", F_OK) < 0)
-			return error_set(
-				err, ERROR_INVALID_ARGUMENT,
-				"apparmor profile '%s': AppArmor is not enabled on this host",
-				apparmor);
-		json_set_string(json_get(spec, "process"), "apparmorProfile", apparmor);
-	}
+	if (apparmor_profile(c, apparmor, json_get(spec, "process"), err) < 0 ||
+	    selinux(in, json_get(spec, "process"), linux_, err) < 0)
+		return -1;
 	return seccomp(c, caps, linux_, err);
 }
