@@ -112,6 +112,7 @@ static int start_containerd(struct services *s, struct loop *loop, struct jobs *
 		.loop = loop,
 		.jobs = jobs,
 		.store = s->store,
+		.images = s->images,
 		.pods = {
 			.ns = CRI_NAMESPACE,
 			.container = cri_containerd_container,

@@ -9,8 +9,8 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "image/internal.h"
+#include "image/layer.h"
 #include "image/tree.h"
-#include "image/worker.h"
 
 #include <string.h>
 
@@ -20,8 +20,7 @@ struct make {
 	struct store_ctx ctx;
 	struct stored_image base;
 	struct json *document; /* the base's config */
-	char digest[DIGEST_MAX], diff_id[DIGEST_MAX];
-	int64_t size;
+	struct written_layer layer;
 };
 
 static void make_done(struct make *k)
@@ -43,73 +42,6 @@ static int load_base(struct make *k, struct error *err)
 		return -1;
 	k->document = json_parse(text.data, text.len, OCI_MANIFEST_MAX, err);
 	return k->document ? 0 : -1;
-}
-
-static int take_layer(struct make *k, const struct json *j, struct error *err)
-{
-	const char *digest = json_get_string(j, "digest"), *diff = json_get_string(j, "diff_id");
-
-	k->size = json_get_int(j, "size", -1);
-	if (!digest || !diff || !digest_valid(digest) || !digest_valid(diff) || k->size <= 0 ||
-	    !str_has_prefix(digest, "sha256:") || !str_has_prefix(diff, "sha256:"))
-		return error_set(err, ERROR_INTERNAL, "kistl-image: invalid layer message");
-	memcpy(k->digest, digest, strlen(digest) + 1);
-	memcpy(k->diff_id, diff, strlen(diff) + 1);
-	return 0;
-}
-
-/* Until the worker is done; its one event is the layer. */
-static int run_worker(struct make *k, struct worker *w, int output, struct error *err)
-{
-	const struct image_make *m = k->m;
-	const char *verb = m->input >= 0 ? "import" : "layer";
-	const int fds[] = { m->input >= 0 ? m->input : m->dir, output, m->lower };
-	struct json *j;
-
-	if (worker_spawn(w, k->service->worker, verb, err) < 0)
-		return -1;
-	j = json_new_object();
-	json_set_string(j, "op", verb);
-	if (worker_tell(w, j, fds, m->input < 0 && m->lower >= 0 ? 3 : 2, err) < 0)
-		return -1;
-	while (!w->done) {
-		autoworkermessage struct worker_message got = WORKER_MESSAGE_INIT;
-
-		if (worker_next(w, m->cancel, &got, err) < 0)
-			return -1;
-		if (str_equal(worker_event(&got), "layer") && take_layer(k, got.json, err) < 0)
-			return -1;
-	}
-	return k->digest[0] ? 0 : error_set(err, ERROR_INTERNAL, "kistl-image: no layer");
-}
-
-static int write_layer(struct make *k, struct error *err)
-{
-	CLEANUP(ingest_closep) struct ingest *ingest = NULL;
-	autoworker struct worker w = WORKER_INIT;
-	autokvs struct kvs labels = KVS_INIT;
-	autoerror struct error why = ERROR_INIT;
-	char random[17];
-
-	random_hex(8, random);
-	autofree char *ref = xasprintf("layer-%s", random);
-	if (ingest_open(&k->ctx, ref, 0, NULL, &ingest, err) < 0)
-		return -1;
-	int r = run_worker(k, &w, ingest_fd(ingest), &why);
-	if (r == 0) {
-		kvs_set(&labels, LABEL_UNCOMPRESSED, k->diff_id);
-		r = ingest_commit(ingest, k->size, k->digest, /* verified */ true, &labels, NULL,
-				  &why);
-		if (r < 0 && error_is(&why, ERROR_ALREADY_EXISTS)) {
-			error_done(&why);
-			return 0;
-		}
-	}
-	if (r == 0)
-		return 0;
-	ingest_close(TAKE_PTR(ingest));
-	(void)ingest_abort(&k->ctx, ref, NULL);
-	return error_move(err, &why);
 }
 
 static struct json *history_entry(const struct image_make *m, const char *now)
@@ -150,7 +82,7 @@ static char *config_document(struct make *k)
 	char now[TIME_RFC3339_MAX];
 
 	time_format_rfc3339(time_realtime(), now);
-	json_add(diff_ids, json_new_string(k->diff_id));
+	json_add(diff_ids, json_new_string(k->layer.diff_id));
 	json_set_string(rootfs, "type", "layers");
 	json_set(rootfs, "diff_ids", diff_ids);
 	json_set_string(j, "created", now);
@@ -193,7 +125,8 @@ static char *manifest_document(struct make *k, const char *config, const char *c
 	for (; m.layers.n < n; m.layers.n++)
 		descriptor_copy(&m.layers.v[m.layers.n], &k->base.manifest.layers.v[m.layers.n]);
 	put_descriptor(&m.layers.v[m.layers.n++],
-		       docker ? MEDIA_DOCKER_LAYER_GZIP : MEDIA_OCI_LAYER_GZIP, k->digest, k->size);
+		       docker ? MEDIA_DOCKER_LAYER_GZIP : MEDIA_OCI_LAYER_GZIP, k->layer.digest,
+		       k->layer.size);
 	return manifest_format(&m);
 }
 
@@ -214,9 +147,15 @@ static int record(struct make *k, const struct descriptor *target, struct error 
 
 static int make(struct make *k, char ret_id[DIGEST_MAX], struct error *err)
 {
+	const struct layer_source from = {
+		.input = k->m->input,
+		.dir = k->m->dir,
+		.lower = k->m->lower,
+		.cancel = k->m->cancel,
+	};
 	char manifest_digest[DIGEST_MAX];
 
-	if (load_base(k, err) < 0 || write_layer(k, err) < 0)
+	if (load_base(k, err) < 0 || layer_write(k->service, &k->ctx, &from, &k->layer, err) < 0)
 		return -1;
 	autofree char *config = config_document(k);
 	digest_bytes(config, strlen(config), ret_id);

@@ -37,6 +37,7 @@ static struct unpack {
 
 	struct stream stream;
 	struct digester *digester;
+	uint64_t raw; /* bytes hashed */
 } unpack;
 
 static void *hash_thread(void *arg)
@@ -47,6 +48,7 @@ static void *hash_thread(void *arg)
 
 	while (ring_read(&u->stream.ring, READER_HASH, &p, &n, NULL)) {
 		digester_update(u->digester, p, n);
+		u->raw += n;
 		ring_leave(&u->stream.ring, READER_HASH);
 	}
 	return NULL;
@@ -145,6 +147,7 @@ static int send_unpacked(struct unpack *u, const struct apply_stats *stats, stru
 	struct json *j = json_new_object();
 	json_set_string(j, "event", "unpacked");
 	json_set_string(j, "diff_id", digest);
+	json_set_uint(j, "raw", u->raw);
 	json_set_uint(j, "bytes", stats->bytes);
 	json_set_uint(j, "entries", stats->entries);
 	json_set_uint(j, "skipped", stats->skipped);

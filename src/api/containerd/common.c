@@ -10,6 +10,7 @@
 
 #include "containerd.services.containers.v1.pb-c.h"
 #include "containerd.services.content.v1.pb-c.h"
+#include "containerd.services.diff.v1.pb-c.h"
 #include "containerd.services.events.v1.pb-c.h"
 #include "containerd.services.images.v1.pb-c.h"
 #include "containerd.services.introspection.v1.pb-c.h"
@@ -39,6 +40,7 @@ static const struct {
 	{ &containerd__services__images__v1__images__descriptor, images_methods },
 	{ &containerd__services__snapshots__v1__snapshots__descriptor, snapshots_methods },
 	{ &containerd__services__containers__v1__containers__descriptor, containers_methods },
+	{ &containerd__services__diff__v1__diff__descriptor, diff_methods },
 	{ &containerd__services__events__v1__events__descriptor, events_methods },
 	{ &containerd__services__tasks__v1__tasks__descriptor, tasks_methods },
 };
@@ -185,6 +187,16 @@ Containerd__Types__Mount **ctrd_mounts(struct arena *a, const struct mounts *m, 
 	}
 	*ret_n = m->n;
 	return out;
+}
+
+void ctrd_take_mounts(Containerd__Types__Mount *const *m, size_t n, struct mounts *ret)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct mount *out = mounts_add(ret, m[i]->type, m[i]->source, m[i]->target);
+
+		for (size_t k = 0; k < m[i]->n_options; k++)
+			strv_push(&out->options, m[i]->options[k]);
+	}
 }
 
 const char *ctrd_mask_key(const char *path, const char *prefix)

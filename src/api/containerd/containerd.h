@@ -6,6 +6,7 @@
  * call's metadata.
  */
 
+#include "image/service.h"
 #include "loop/job.h"
 #include "rpc/grpc.h"
 #include "store/store.h"
@@ -27,6 +28,7 @@ struct containerd_config {
 	struct loop *loop;
 	struct jobs *jobs;
 	struct store *store;
+	struct image_service *images;
 	struct containerd_view pods;
 };
 

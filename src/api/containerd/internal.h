@@ -34,6 +34,8 @@ int64_t ctrd_nanoseconds(const Google__Protobuf__Timestamp *t);
 Google__Protobuf__Any *ctrd_any(struct arena *a, const char *type, const void *p, size_t n);
 Containerd__Types__Descriptor *ctrd_descriptor(struct arena *a, const struct descriptor *d);
 Containerd__Types__Mount **ctrd_mounts(struct arena *a, const struct mounts *m, size_t *ret_n);
+/* Copies. */
+void ctrd_take_mounts(Containerd__Types__Mount *const *m, size_t n, struct mounts *ret);
 /* What an update with this mask (NULL or empty: everything) makes of labels, as changes for the
  * store's *_set_labels(). INVALID_ARGUMENT for paths that are neither "labels" nor "labels.KEY". */
 int ctrd_label_changes(const struct kvs *have, const struct kvs *want, const field_mask *mask,
@@ -52,7 +54,7 @@ void items_add(struct arena *a, struct items *i, void *item);
 /* --- the services' tables --- */
 extern const struct grpc_method version_methods[], introspection_methods[], namespaces_methods[],
 	leases_methods[], content_methods[], images_methods[], snapshots_methods[],
-	containers_methods[], events_methods[], tasks_methods[];
+	containers_methods[], diff_methods[], events_methods[], tasks_methods[];
 
 /* --- content-write.c --- */
 int content_service_write(struct grpc_call *c, const ProtobufCMessage *m, struct error *err);
