@@ -2,11 +2,14 @@
 """containerd's API: Debian's unmodified ctr, and gRPC's Python client where ctr does not reach."""
 
 import hashlib
+import io
 import json
 import os
+import pathlib
 import queue
 import re
 import subprocess
+import tarfile
 import threading
 
 import grpc
@@ -71,15 +74,15 @@ def test_version_and_plugins(ctr, daemon):
         assert plugins[key] == "ok"
 
 
-def test_namespaces(ctr):
+def test_namespaces(ctr, api):
     ctr("ns", "create", "blue", "a=1", "b=2")
     assert ["blue", "a=1,b=2"] in ctr.rows("ns", "ls")
     assert "exists" in ctr("ns", "create", "blue", code=1)
     ctr("ns", "label", "blue", "c=3", "a=")
     assert ["blue", "b=2,c=3"] in ctr.rows("ns", "ls")
-    ctr("content", "ingest", "r", stdin=b"kept", ns="blue")
+    api("containers.v1.Containers", "blue").Create(container={"id": "c", "spec": SPEC, "runtime": {"name": "r"}})
     assert "not empty" in ctr("ns", "rm", "blue", code=1)
-    ctr("content", "rm", digest(b"kept"), ns="blue")
+    ctr("containers", "rm", "c", ns="blue")
     ctr("ns", "rm", "blue")
     assert "blue" not in [r[0] for r in ctr.rows("ns", "ls")]
 
@@ -244,6 +247,70 @@ def test_images(ctr, api, daemon, image):
         images.Update(image=got, update_mask={"paths": ["nothing"]})
     kept = images.Update(image={"name": name, "labels": {"a": "1"}}, update_mask={"paths": ["labels.a"]}).image
     assert dict(kept.labels)["colour"] == "red" and kept.target == got.target
+
+
+def test_pull_and_push(ctr, registry, busybox, tmp_path):
+    """What ctr pulls it unpacks by Snapshots and Diff; the layers' digests must be those of the image."""
+    for snapshotter in ("overlayfs", "native"):
+        assert "unpacking" in ctr("images", "pull", "--plain-http", "--snapshotter", snapshotter, busybox)
+        assert any(r[0].startswith("sha256:") and r[-1] == "Committed"
+                   for r in ctr.rows("snapshots", "--snapshotter", snapshotter, "ls"))
+    assert "complete (2/2)" in ctr("images", "check")
+    copy = busybox.replace("busybox:", "copy:")
+    ctr("images", "push", "--plain-http", copy, busybox)
+    archive = tmp_path / "image.tar"
+    ctr("images", "export", str(archive), busybox)
+    ctr("images", "rm", busybox)
+    ctr("images", "import", str(archive))
+    assert busybox in ctr("images", "ls", "-q")
+    ctr("images", "pull", "--plain-http", copy)
+    ctr("images", "rm", copy, busybox)
+
+
+def test_diff(ctr, api, image, daemon, tmp_path):
+    """Two layers made of what was changed in mounted snapshots, one by each snapshotter, applied again."""
+    diffs, snapshots = api("diff.v1.Diff", "default"), api("snapshots.v1.Snapshots", "default")
+    content = api("content.v1.Content", "default")
+    made = []
+    for snapshotter in ("overlayfs", "native"):
+        base = snapshots.Prepare(snapshotter=snapshotter, key="base", labels=ROOT).mounts
+        (pathlib.Path(base[0].source) / "etc").mkdir()
+        (pathlib.Path(base[0].source) / "etc/old").write_text("old")
+        snapshots.Commit(snapshotter=snapshotter, key="base", name="base-" + snapshotter, labels=ROOT)
+        left = snapshots.View(snapshotter=snapshotter, key="left", parent="base-" + snapshotter, labels=ROOT).mounts
+        right = snapshots.Prepare(snapshotter=snapshotter, key="right", parent="base-" + snapshotter,
+                                  labels=ROOT).mounts
+        place = tmp_path / snapshotter
+        place.mkdir()
+        subprocess.run(["mount", "-t", right[0].type, right[0].source, str(place),
+                        "-o", ",".join(o for o in right[0].options)], check=True)
+        try:
+            (place / "etc/old").unlink()
+            (place / "etc/new").write_text("new")
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+        diff = diffs.Diff(left=left, right=right, labels=ROOT).diff
+        names = tarfile.open(fileobj=io.BytesIO(b"".join(p.data for p in content.Read(digest=diff.digest)))).getnames()
+        assert {"etc/new", "etc/.wh.old"} <= set(names) and "etc/old" not in names
+        again = snapshots.Prepare(snapshotter=snapshotter, key="again", parent="base-" + snapshotter,
+                                  labels=ROOT).mounts
+        applied = diffs.Apply(diff=diff, mounts=again).applied
+        assert applied.digest == diff.annotations["containerd.io/uncompressed"] and applied.size > 0
+        subprocess.run(["mount", "-t", again[0].type, again[0].source, str(place),
+                        "-o", ",".join(o for o in again[0].options)], check=True)
+        try:
+            assert os.listdir(place / "etc") == ["new"] and (place / "etc/new").read_text() == "new"
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+        made.append(diff.digest)
+        for key in ("left", "right", "again", "base-" + snapshotter):
+            snapshots.Remove(snapshotter=snapshotter, key=key)
+    with fails("NOT_FOUND"):
+        diffs.Apply(diff={"digest": digest(b"none"), "media_type": "x", "size": 1}, mounts=again)
+    with fails("UNIMPLEMENTED", "media type"):
+        diffs.Diff(media_type="application/vnd.oci.image.layer.v1.tar+lzma")
+    for d in set(made):
+        content.Delete(digest=d)
 
 
 def test_snapshots(ctr, api):
