@@ -22,7 +22,7 @@
 
 /* A terminal's size comes right behind the streams: worth waiting for, since a program that finds
  * another one at its start may have drawn already. */
-#define SIZE_WAIT_MS 30
+#define SIZE_WAIT_MS 200
 
 struct command {
 	struct conn *conn; /* NULL: the client is gone */
