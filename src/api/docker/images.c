@@ -270,6 +270,15 @@ static struct json *config_document(const struct image_config *c)
 	return j;
 }
 
+/* Of the container that the image was committed from; Docker dropped it with 1.45. docker-compose 1
+ * asks by the newest version and fails without it. */
+static struct json *empty_container_config(void)
+{
+	CLEANUP(image_config_done) struct image_config none = { 0 };
+
+	return config_document(&none);
+}
+
 static struct json *inspect_document(const struct http_request *r, const struct image_details *d)
 {
 	struct json *j = json_new_object();
@@ -288,6 +297,9 @@ static struct json *inspect_document(const struct http_request *r, const struct 
 				: "");
 	if (!str_empty(c->created))
 		json_set_string(j, "Created", c->created);
+	if (!api_at_least(r, 45))
+		json_set_string(j, "Container", "");
+	json_set(j, "ContainerConfig", empty_container_config());
 	json_set_string(j, "DockerVersion", "");
 	json_set_string(j, "Author", c->author ? c->author : "");
 	json_set(j, "Config", config_document(c));
