@@ -40,19 +40,33 @@ def push_busybox(registry, scratch):
     return registry.push(f"oci-archive:{archive}", "busybox:latest")
 
 
-def debian_tar():
-    """A small Debian as a tar, built once: /var/cache outlives the run."""
+def bootstrap(name, *options):
+    """A Debian as a tar, built once: /var/cache outlives the run."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / "debian-essential.tar"
+    path = CACHE / name
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}.tar")
-        subprocess.run(["mmdebstrap", "--quiet", "--variant=essential", "--include=libcap2-bin",
-                        '--customize-hook=setcap cap_net_raw+ep "$1"/usr/bin/env',
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=essential", *options,
                         '--customize-hook=cd "$1" && rm -rf usr/share/locale usr/share/i18n usr/share/doc'
                         " usr/share/man var/lib/apt/lists var/cache/apt var/cache/debconf",
                         "bookworm", part], check=True, capture_output=True, timeout=600)
         os.rename(part, path)
     return path
+
+
+def debian_tar():
+    return bootstrap("debian-essential.tar", "--include=libcap2-bin",
+                     '--customize-hook=setcap cap_net_raw+ep "$1"/usr/bin/env')
+
+
+def services_archive(scratch):
+    """An image with nginx, PostgreSQL and redis: the archive's path."""
+    layer = bootstrap("services.tar", "--include=nginx-light,postgresql,redis-server").read_bytes()
+    make = mkimage()
+    archive = scratch / "services.oci.tar"
+    make.write_archive(archive, make.image_files([layer], ["none"], {
+        "Cmd": ["sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}, "services:latest"))
+    return archive
 
 
 class Tar:
