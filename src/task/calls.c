@@ -222,6 +222,28 @@ int task_pause(struct task *t, struct error *err)
 	return task_call(t, "Pause", &request.base, SHIM_CALL_MS, NULL, NULL, NULL, err);
 }
 
+int task_checkpoint(struct task *t, const char *path, bool tty, unsigned timeout_ms,
+		    struct error *err)
+{
+	Containerd__Task__V3__CheckpointTaskRequest request =
+		CONTAINERD__TASK__V3__CHECKPOINT_TASK_REQUEST__INIT;
+	Containerd__Runc__V1__CheckpointOptions options =
+		CONTAINERD__RUNC__V1__CHECKPOINT_OPTIONS__INIT;
+	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+	autoarena struct arena arena = ARENA_INIT;
+
+	options.terminal = tty;
+	options.file_locks = true;
+	options.open_tcp = true;
+	options.work_path = (char *)(uintptr_t)path;
+	any.type_url = (char *)(uintptr_t) "containerd.runc.v1.CheckpointOptions";
+	any.value = protobuf_pack(&arena, &options.base);
+	request.id = t->id;
+	request.path = (char *)(uintptr_t)path;
+	request.options = &any;
+	return task_call(t, "Checkpoint", &request.base, timeout_ms, NULL, NULL, NULL, err);
+}
+
 int task_resume(struct task *t, struct error *err)
 {
 	Containerd__Task__V3__ResumeRequest request = CONTAINERD__TASK__V3__RESUME_REQUEST__INIT;

@@ -120,6 +120,9 @@ int task_resize(struct task *t, const char *exec_id, unsigned width, unsigned he
 int task_close_stdin(struct task *t, const char *exec_id, struct error *err);
 int task_pause(struct task *t, struct error *err);
 int task_resume(struct task *t, struct error *err);
+/* CRIU's images of all its processes, which go on, in a directory that is there and empty. */
+int task_checkpoint(struct task *t, const char *path, bool tty, unsigned timeout_ms,
+		    struct error *err);
 /* resources: LinuxResources of the runtime spec. */
 int task_update(struct task *t, const struct json *resources, struct error *err);
 

@@ -50,10 +50,13 @@ class Node:
         self.daemon.config.write_text(self.daemon.config.read_text().replace("@CNI@", str(self.conf_dir)))
         self.write_network()
         if start:
-            self.daemon.start()
-            load(self.daemon, archive)
+            self.start_now()
         self.logs = self.daemon.base / "logs"
         self.ids = set()
+
+    def start_now(self):
+        self.daemon.start()
+        load(self.daemon, self.archive)
 
     def write_network(self):
         (self.conf_dir / "10-test.conflist").write_text(json.dumps({

@@ -106,6 +106,9 @@ struct interface_usage;
 size_t cri_pod_interfaces(struct cri_api *api, const struct sandbox_view *v,
 			  struct interface_usage *ret, size_t n);
 
+/* --- checkpoint.c --- */
+extern const struct grpc_method cri_checkpoint_methods[];
+
 /* --- events.c --- */
 extern const struct grpc_method cri_event_methods[];
 struct cri_events *cri_events_new(struct cri_api *api);

@@ -44,26 +44,17 @@ static int runtime_config(struct grpc_call *c, const ProtobufCMessage *m UNUSED,
 	return 0;
 }
 
-static int unimplemented(struct grpc_call *c UNUSED, const ProtobufCMessage *m,
-			 ProtobufCMessage *r UNUSED, struct error *err)
-{
-	return error_set(err, ERROR_UNIMPLEMENTED, "'%s' is not implemented",
-			 m->descriptor->short_name);
-}
-
 static const struct grpc_method own_methods[] = {
 	{ "Version", .unary = version, .pool = JOB_QUICK },
 	{ "Status", .unary = cri_status, .pool = JOB_QUICK },
 	{ "RuntimeConfig", .unary = runtime_config, .pool = JOB_QUICK },
 	{ "UpdateRuntimeConfig", .unary = update_runtime_config, .pool = JOB_QUICK },
-	{ "CheckpointPod", .unary = unimplemented, .pool = JOB_QUICK },
-	{ "RestorePod", .unary = unimplemented, .pool = JOB_QUICK },
 	{ NULL },
 };
 
 static const struct grpc_method *const all_methods[] = {
 	own_methods,	   cri_sandbox_methods, cri_container_methods, cri_exec_methods,
-	cri_event_methods, cri_stats_methods,	cri_metric_methods,
+	cri_event_methods, cri_stats_methods,	cri_metric_methods,    cri_checkpoint_methods,
 };
 
 static struct grpc_method *join_methods(void)
