@@ -2,6 +2,7 @@
 """The CRI's ImageService, and what RuntimeService says of the runtime, as gRPC's Python client sees them."""
 
 import base64
+import concurrent.futures
 import json
 import socket
 import subprocess
@@ -173,6 +174,22 @@ def test_remove_is_idempotent(cri, ref):
     for t in threads:
         t.join()
     assert not errors and not cri.ListImages().images
+
+
+def test_pull_and_remove_at_once(cri, ref):
+    """What one client removes while another pulls it is pulled again: a pull never fails for that."""
+    def pulls(_):
+        return [pull(cri, ref) for _ in range(15)]
+
+    def removes(_):
+        return [cri.RemoveImage(image={"image": ref}) for _ in range(15)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        removed = [executor.submit(removes, i) for i in range(2)]
+        ids = {i for r in executor.map(pulls, range(2)) for i in r}
+    assert len(ids) == 1 and all(r.result() for r in removed)
+    cri.RemoveImage(image={"image": ref})
+    assert status(cri, ref) is None
 
 
 def test_pinned(cri, registry, busybox_archive, ref):

@@ -18,6 +18,7 @@
 
 #define AUTH_MAX (64 << 10)
 #define WATCH_TICK_MS 500
+#define PULL_ATTEMPTS 10
 
 /* Counted: the pulling thread and the loop. */
 struct pull_watch {
@@ -142,6 +143,23 @@ static int explain(const char *image, const struct pull_watch *w, struct error *
 	return error_wrap(err, "failed to pull image '%s'", image);
 }
 
+/* Pulls, and again when another client removed the image before its id could be read. */
+static int pull(const struct cri_api *api, const struct transfer *t, struct image_details *ret,
+		struct error *err)
+{
+	for (int attempt = 1;; attempt++) {
+		autoimage struct image image = { 0 };
+		autoerror struct error why = ERROR_INIT;
+
+		if (image_pull(api->images, t, &image, NULL, err) < 0)
+			return -1;
+		if (image_lookup(api->images, CRI_NAMESPACE, image.name, ret, &why) == 0)
+			return 0;
+		if (!error_is(&why, ERROR_NOT_FOUND) || attempt == PULL_ATTEMPTS)
+			return error_move(err, &why);
+	}
+}
+
 int cri_pull_image(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessage *r,
 		   struct error *err)
 {
@@ -149,7 +167,6 @@ int cri_pull_image(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMess
 	Runtime__V1__PullImageResponse *reply = (Runtime__V1__PullImageResponse *)r;
 	CLEANUP(registry_auth_done) struct registry_auth auth = { 0 };
 	CLEANUP(image_details_done) struct image_details d = { 0 };
-	autoimage struct image image = { 0 };
 	const struct cri_api *api = cri_of(c);
 	autoerror struct error why = ERROR_INIT;
 
@@ -168,12 +185,10 @@ int cri_pull_image(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMess
 		.progress = on_progress,
 		.arg = w,
 	};
-	int result = image_pull(api->images, &t, &image, NULL, &why);
+	int result = pull(api, &t, &d, &why);
 	w->ended = true;
 	if (result < 0)
 		result = explain(name, w, &why, err);
-	else if (image_lookup(api->images, CRI_NAMESPACE, image.name, &d, err) < 0)
-		result = -1;
 	else
 		reply->image_ref = cri_text(grpc_call_arena(c), d.id);
 	watch_unref(w);
