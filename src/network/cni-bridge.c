@@ -330,7 +330,16 @@ static int ensure_gateway(struct netlink *nl, const struct bridge_conf *c,
 	if (cni_link_add_address(nl, bridge->index, gateway, &e) < 0 &&
 	    !error_is(&e, ERROR_ALREADY_EXISTS))
 		return error_move(err, &e);
-	return cni_link_set_mac(nl, bridge->index, bridge->mac, err);
+	/* A bridge whose maker died before this has no address any more, once its ports have gone.
+	 */
+	uint8_t mac[6] = { 0 };
+	if (memcmp(bridge->mac, mac, sizeof(mac)) == 0) {
+		random_bytes(mac, sizeof(mac));
+		mac[0] = (uint8_t)((mac[0] & 0xfe) | 2);
+	} else {
+		memcpy(mac, bridge->mac, sizeof(mac));
+	}
+	return cni_link_set_mac(nl, bridge->index, mac, err);
 }
 
 static int ensure_gateways(struct netlink *nl, const struct bridge_conf *c, struct cni_link *bridge,
