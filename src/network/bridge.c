@@ -121,6 +121,15 @@ static size_t all_ports(const struct network *n, enum family f, struct nft_port 
 	return n_ports;
 }
 
+int bridge_way(const struct network *n, struct error *err)
+{
+	if (n->spec.internal)
+		return 0;
+	if (pool_of(n, FAMILY_4, NULL) && nft_foreign_open(n->link, AF_INET, err) < 0)
+		return -1;
+	return pool_of(n, FAMILY_6, NULL) ? nft_foreign_open(n->link, AF_INET6, err) : 0;
+}
+
 int bridge_rules(struct network_service *s, struct network *n, struct error *err)
 {
 	autofree struct subnet *subnets = xnew_array(struct subnet, n->n_pools + 1);
@@ -149,7 +158,7 @@ int bridge_rules(struct network_service *s, struct network *n, struct error *err
 		if (nft_network_create(&rules, ports, n_ports, err) < 0)
 			return -1;
 	}
-	return 0;
+	return bridge_way(n, err);
 }
 
 /* The default network keeps its addresses while it can; another's route may have come meanwhile. */
@@ -218,7 +227,9 @@ static int bridge_remove(struct network_service *s UNUSED, struct network *n, st
 {
 	autonetlink struct netlink nl = NETLINK_INIT;
 
-	if (nft_network_delete(n->link, err) < 0 || netlink_open(&nl, err) < 0)
+	n->ready = false;
+	if (nft_network_delete(n->link, err) < 0 || nft_foreign_close(n->link, err) < 0 ||
+	    netlink_open(&nl, err) < 0)
 		return -1;
 	return n->foreign ? 0 : link_delete(&nl, n->link, err);
 }

@@ -167,6 +167,8 @@ void port_mappings_copy(struct port_mappings *dst, const struct port_mapping *v,
 
 /* bridge.c, with `setup` held: the network's table with all published ports, in one transaction. */
 int bridge_rules(struct network_service *s, struct network *n, struct error *err);
+/* Its way through iptables' FORWARD chain, which is part of the former. */
+int bridge_way(const struct network *n, struct error *err);
 
 /* netns.c: runs fn with the calling thread in the namespace. */
 int netns_call(int netns_fd, int (*fn)(void *arg, struct error *err), void *arg, struct error *err);

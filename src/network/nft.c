@@ -388,5 +388,7 @@ int nft_dns_create(int udp_port, int tcp_port, struct error *err)
 	dnat_by_map(r, "ports_ip", &facts[0]);
 	nft_batch_rule(&b, r);
 	result = nft_batch_commit(&b);
+	/* The socket is this namespace's: it goes. */
+	b.clean = false;
 	return result < 0 ? error_errno(err, -result, "lead name queries to the name server") : 0;
 }

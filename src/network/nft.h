@@ -48,9 +48,5 @@ int nft_ports_remove(const char *bridge, const struct nft_port *ports, size_t n,
 /* Makes, or takes back, the way through iptables' FORWARD chain. Nothing to do is success. */
 int nft_foreign_open(const char *bridge, sa_family_t family, struct error *err);
 int nft_foreign_close(const char *bridge, struct error *err);
-/* Do our table and, where it is needed, the foreign chain's rule exist? *ret_missing. */
-int nft_network_check(const char *bridge, sa_family_t family, bool foreign, bool *ret_missing,
-		      struct error *err);
-
 /* In the namespace of the calling thread: what asks 127.0.0.11 for names goes to these ports. */
 int nft_dns_create(int udp_port, int tcp_port, struct error *err);

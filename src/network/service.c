@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "network/dns-server.h"
 #include "network/internal.h"
+#include "network/watch.h"
 #include "oci/digest.h"
 #include "store/containers.h"
 
@@ -217,8 +218,10 @@ int network_service_new(const struct network_service_config *config, struct netw
 		network_service_free(s);
 		return error_wrap(err, "load networks");
 	}
-	if (s->loop)
+	if (s->loop) {
 		s->dns = dns_service_new(s);
+		s->watch = rules_watch_new(s);
+	}
 	*ret = s;
 	return 0;
 }

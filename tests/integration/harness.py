@@ -265,7 +265,7 @@ def links():
 class Daemon:
     """kistld with its own root, state, socket and bridge. `client` and `docker` speak to it."""
 
-    def __init__(self, base=None, *args, config="", root=None, env=None, start=True):
+    def __init__(self, base=None, *args, config="", root=None, env=None, start=True, prefix=()):
         self.own_base = base is None
         self.base = pathlib.Path(base or tempfile.mkdtemp(prefix="kistl-e2e-"))
         self.root = pathlib.Path(root or self.base / "root")
@@ -277,6 +277,7 @@ class Daemon:
         for path in (self.hosts_dir, self.home):
             path.mkdir(parents=True, exist_ok=True)
         self.args, self.extra_env = list(args), dict(env or {})
+        self.prefix = list(prefix)  # a command that runs kistld in place of itself
         self.config = self.base / "config.toml"
         self.config.write_text(
             "version = 2\n[kistl]\n"
@@ -306,7 +307,7 @@ class Daemon:
         self.notify.settimeout(seconds)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [program("kistld"), "--config", self.config, "--root", self.root, "--state", self.state,
+                [*self.prefix, program("kistld"), "--config", self.config, "--root", self.root, "--state", self.state,
                  "--socket", self.socket, "--log-level", "debug", *self.args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "HOME": str(self.home), "NOTIFY_SOCKET": path, **self.extra_env})

@@ -605,3 +605,88 @@ def test_ten_thousand_requests_through_a_restart(docker, daemon):
     assert all(w.result(100) for w in workers)
     docker("stop", "-t", "0", "load")
     docker("start", "load")
+
+
+# ---- foreign hands: in a network namespace of the daemon's own, with another one as its neighbour ----
+
+
+@pytest.fixture
+def apart(fresh, busybox_archive):
+    """A daemon in a network of its own, and a function that runs commands there or next door."""
+    names = [f"kistl-{os.getpid()}-{x}" for x in ("here", "next")]
+
+    def there(where, *command, check=True):
+        return subprocess.run(["nsenter", f"--net=/run/netns/{names[where]}", *command], capture_output=True, text=True,
+                              check=check, timeout=60).stdout
+
+    try:
+        for name in names:
+            subprocess.run(["ip", "netns", "add", name], check=True)
+        there(0, "ip", "link", "add", "out", "type", "veth", "peer", "name", "out", "netns", names[1])
+        for where in (0, 1):
+            for link in ("lo", "out"):
+                there(where, "ip", "link", "set", link, "up")
+            there(where, "ip", "addr", "add", f"203.0.113.{where + 1}/24", "dev", "out")
+        d = fresh(prefix=["nsenter", f"--net=/run/netns/{names[0]}"])
+        d.client("load", "-q", "-i", busybox_archive)
+        yield d, there
+        d.clean(images=False)
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+CONNECT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as s:
+    s.settimeout(3)
+    print(s.recv(100).decode().strip())
+"""
+
+
+def test_rules_come_back_after_a_flush(apart):
+    d, there = apart
+    d.docker("network", "create", "own")
+    for name, network, port in (("fl1", "bridge", 8081), ("fl2", "own", 8082)):
+        run(d.docker, name, "--network", network, "-p", f"{port}:80", command=("sh", "-c", SERVER))
+
+    def reached():
+        return all("served" in there(where, "/usr/bin/python3", "-c", CONNECT, address, port, check=False)
+                   for where, address in ((0, "127.0.0.1"), (1, "203.0.113.1")) for port in ("8081", "8082"))
+
+    assert until(reached)
+    there(0, "nft", "flush", "ruleset")
+    assert until(reached), "published ports do not come back"
+    table = next(t for t in there(0, "nft", "list", "tables").splitlines() if "kb-" in t)
+    there(0, "nft", "flush", *table.split())
+    assert until(reached), "a flushed table does not come back"
+    there(0, "nft", "delete", *table.split())
+    assert until(reached), "a deleted table does not come back"
+    d.kill9()
+    there(0, "nft", "flush", "ruleset")
+    d.start()
+    assert until(reached), "the next daemon does not make the rules again"
+
+
+def test_forwarding_in_spite_of_iptables(apart):
+    d, there = apart
+    run(d.docker, "fw", "-p", "8083:80", command=("sh", "-c", SERVER))
+
+    def works():
+        return ("served" in there(1, "/usr/bin/python3", "-c", CONNECT, "203.0.113.1", "8083", check=False)
+                and "0% packet loss" in d.docker("exec", "fw", "ping", "-c", "1", "-W", "2", "203.0.113.2", code=None))
+
+    assert until(works)
+    there(0, "iptables", "-P", "FORWARD", "DROP")
+    assert until(works), "a policy of DROP cuts containers off"
+    assert re.search(r"-A FORWARD -j KISTL-\S+", there(0, "iptables", "-S", "FORWARD"))
+    there(0, "iptables", "-F")
+    assert until(works), "flushing iptables cuts containers off"
+    # What is not published is reached from nowhere, in spite of a route.
+    ip = d.docker.inspect("fw")["NetworkSettings"]["IPAddress"]
+    there(1, "ip", "route", "add", ip, "via", "203.0.113.1")
+    assert "served" not in there(1, "/usr/bin/python3", "-c", CONNECT, ip, "80", check=False)
+    d.docker("rm", "-f", "fw")
+    d.stop()
+    assert "KISTL" not in there(0, "iptables", "-S")
+    d.start()
