@@ -498,6 +498,7 @@ static void test_crash(void **state)
 	start_list(f, "1.0.0", /* binaries= */ false);
 	pod_open(&a);
 	attach(f, &a, "aaaa", &port, 1);
+	cni_result_done(&a.result);
 	attach(f, &a, "aaaa", &port, 1);
 	assert_string_equal(a.result.ip, "10.88.0.11");
 	assert_int_equal(fs_read(AT_FDCWD, path, &b), 0);
