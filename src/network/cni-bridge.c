@@ -69,6 +69,8 @@ static bool bridge_supports(const struct json *config)
 		if (json_get_bool(config, off[i], false))
 			return false;
 	}
+	if (json_get_bool(config, "ipMasq", false) && !cni_nft_available())
+		return false;
 	return !ipam || json_type(ipam) == JSON_OBJECT;
 }
 

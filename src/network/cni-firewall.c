@@ -57,7 +57,7 @@ static bool firewall_supports(const struct json *config)
 	return cni_keys_known(config, keys) &&
 	       (str_empty(backend) || str_equal(backend, "iptables")) &&
 	       (str_empty(policy) || str_equal(policy, "open")) && cni_name_valid(admin) &&
-	       strlen(admin) <= CHAIN_NAME_MAX && !others_in_charge(backend);
+	       strlen(admin) <= CHAIN_NAME_MAX && !others_in_charge(backend) && cni_nft_available();
 }
 
 static int firewall_add(const struct cni_call *call UNUSED, const struct json *config,

@@ -20,6 +20,7 @@
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,12 +37,15 @@
 #define TYPE_PROTOCOL 12
 #define TYPE_SERVICE 13
 #define CONCAT(a, b) ((a) << 6 | (b))
+#define TYPE_IFNAME 41
 #define TYPE_VERDICT 0xffffff00U
+#define BYTEORDER_HOST 1
 
+#define PRIORITY_RAW (-300)
 #define PRIORITY_DSTNAT (-100)
 #define PRIORITY_SRCNAT 100
 
-enum map { MAP_MASQ, MAP_HAIRPIN, MAP_PORTS, MAP_PORTS_IP, MAP_MAX };
+enum map { MAP_MASQ, MAP_HAIRPIN, MAP_PORTS, MAP_PORTS_IP, MAP_LOCALNET, MAP_MAX };
 
 static const struct {
 	const char *name;
@@ -51,6 +55,7 @@ static const struct {
 	[MAP_HAIRPIN] = { "hairpin", CNI_NFT_PORTS },
 	[MAP_PORTS] = { "hostports", CNI_NFT_PORTS },
 	[MAP_PORTS_IP] = { "hostports_ip", CNI_NFT_PORTS },
+	[MAP_LOCALNET] = { "localnet", 0 }, /* a set */
 };
 
 struct element {
@@ -86,6 +91,18 @@ static struct nftnl_set *set_new(uint16_t family, enum map map)
 	return s;
 }
 
+/* Only for nft(8), to print names. */
+static void set_byteorder(struct nftnl_set *s)
+{
+	struct nftnl_udata_buf *u = nftnl_udata_buf_alloc(64);
+
+	if (!u)
+		abort();
+	nftnl_udata_put_u32(u, NFTNL_UDATA_SET_KEYBYTEORDER, BYTEORDER_HOST);
+	nftnl_set_set_data(s, NFTNL_SET_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
+	nftnl_udata_buf_free(u);
+}
+
 static void batch_map(struct nft_batch *b, enum map map)
 {
 	uint32_t len = address_len(b->family);
@@ -101,14 +118,22 @@ static void batch_map(struct nft_batch *b, enum map map)
 		key_type = CONCAT(CONCAT(TYPE_PROTOCOL, type), TYPE_SERVICE);
 		key_len = 8 + len;
 	}
+	if (map == MAP_LOCALNET) {
+		key_type = TYPE_IFNAME;
+		key_len = IFNAMSIZ;
+	}
 	nftnl_set_set_u32(s, NFTNL_SET_ID, map + 1);
-	nftnl_set_set_u32(s, NFTNL_SET_FLAGS, NFT_SET_MAP);
 	nftnl_set_set_u32(s, NFTNL_SET_KEY_TYPE, key_type);
 	nftnl_set_set_u32(s, NFTNL_SET_KEY_LEN, key_len);
-	nftnl_set_set_u32(s, NFTNL_SET_DATA_TYPE,
-			  ports ? CONCAT(type, TYPE_SERVICE) : TYPE_VERDICT);
-	/* A verdict's length is the kernel's. */
-	nftnl_set_set_u32(s, NFTNL_SET_DATA_LEN, ports ? len + 4 : 16);
+	if (map != MAP_LOCALNET) {
+		nftnl_set_set_u32(s, NFTNL_SET_FLAGS, NFT_SET_MAP);
+		nftnl_set_set_u32(s, NFTNL_SET_DATA_TYPE,
+				  ports ? CONCAT(type, TYPE_SERVICE) : TYPE_VERDICT);
+		/* A verdict's length is the kernel's. */
+		nftnl_set_set_u32(s, NFTNL_SET_DATA_LEN, ports ? len + 4 : 16);
+	}
+	if (map == MAP_LOCALNET)
+		set_byteorder(s);
 	nftnl_set_nlmsg_build_payload(nft_batch_message(b, NFT_MSG_NEWSET, NLM_F_CREATE), s);
 	nftnl_set_free(s);
 	nft_batch_next(b);
@@ -190,6 +215,25 @@ static void batch_source_nat(struct nft_batch *b)
 	nft_batch_rule(b, r);
 }
 
+/* Before connections are looked up: answers to what the host itself sent to a published port have
+ * another destination at this point. */
+static void batch_guard(struct nft_batch *b)
+{
+	struct nftnl_rule *r = nft_rule_new(b->family, TABLE, "guard");
+	struct nftnl_expr *e;
+	struct cni_net loopback;
+
+	cni_net_parse("127.0.0.0/8", &loopback);
+	match_net(r, /* source= */ false, &loopback);
+	nft_load_meta(r, NFT_META_IIFNAME, NFT_REG_1);
+	e = nft_rule_add(r, "lookup");
+	nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_SREG, NFT_REG_1);
+	nftnl_expr_set_str(e, NFTNL_EXPR_LOOKUP_SET, maps[MAP_LOCALNET].name);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_SET_ID, MAP_LOCALNET + 1);
+	nft_verdict(r, NF_DROP);
+	nft_batch_rule(b, r);
+}
+
 /* 0 or -errno; the table may have come meanwhile. */
 static int make_table(uint16_t family)
 {
@@ -199,7 +243,7 @@ static int make_table(uint16_t family)
 	if (nft_batch_begin(&b, family, NULL) < 0)
 		return -errno;
 	nft_batch_table(&b, TABLE, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
-	for (int m = 0; m < MAP_MAX; m++)
+	for (int m = 0; m < MAP_LOCALNET; m++)
 		batch_map(&b, (enum map)m);
 	nft_batch_chain(&b, TABLE, "postrouting", "nat", NF_INET_POST_ROUTING, PRIORITY_SRCNAT);
 	nft_batch_chain(&b, TABLE, "prerouting", "nat", NF_INET_PRE_ROUTING, PRIORITY_DSTNAT);
@@ -209,6 +253,35 @@ static int make_table(uint16_t family)
 	batch_dnat(&b, "prerouting", MAP_PORTS);
 	batch_dnat(&b, "output", MAP_PORTS_IP);
 	batch_dnat(&b, "output", MAP_PORTS);
+	r = nft_batch_commit(&b);
+	return r == -EEXIST ? 0 : r;
+}
+
+/* Apart, as a table of an earlier version may be there. */
+static int make_guard(void)
+{
+	CLEANUP(nft_batch_done) struct nft_batch b = { 0 };
+	struct nftnl_chain *c = nftnl_chain_alloc();
+	int r;
+
+	if (!c)
+		abort();
+	if (nft_batch_begin(&b, NFPROTO_IPV4, NULL) < 0) {
+		nftnl_chain_free(c);
+		return -errno;
+	}
+	batch_map(&b, MAP_LOCALNET);
+	nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, TABLE);
+	nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, "guard");
+	nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, "filter");
+	nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, NF_INET_PRE_ROUTING);
+	nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, PRIORITY_RAW);
+	nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_ACCEPT);
+	nftnl_chain_nlmsg_build_payload(
+		nft_batch_message(&b, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL), c);
+	nftnl_chain_free(c);
+	nft_batch_next(&b);
+	batch_guard(&b);
 	r = nft_batch_commit(&b);
 	return r == -EEXIST ? 0 : r;
 }
@@ -291,10 +364,10 @@ static void batch_element(struct nft_batch *b, const struct element *x, bool add
 	if (add && x->chain[0]) {
 		nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_VERDICT, (uint32_t)NFT_JUMP);
 		nftnl_set_elem_set_str(e, NFTNL_SET_ELEM_CHAIN, x->chain);
-	} else if (add) {
+	} else if (add && x->data_len) {
 		nftnl_set_elem_set(e, NFTNL_SET_ELEM_DATA, x->data, x->data_len);
 	}
-	if (add) {
+	if (add && x->owner[0]) {
 		nftnl_udata_put_strz(u, NFTNL_UDATA_SET_ELEM_COMMENT, x->owner);
 		nftnl_set_elem_set(e, NFTNL_SET_ELEM_USERDATA, nftnl_udata_buf_data(u),
 				   nftnl_udata_buf_len(u));
@@ -377,7 +450,8 @@ static int list_elements(uint16_t family, enum map map, struct elements *ret)
 	nftnl_set_free(s);
 	ret->map = map;
 	r = nft_dump(h, on_message, elements_reset, ret);
-	return r == -ENOENT ? 0 : r;
+	/* Nor has a family that the kernel does not know. */
+	return r == -ENOENT || r == -EAFNOSUPPORT || r == -EOPNOTSUPP ? 0 : r;
 }
 
 static bool has_element(const struct element *v, size_t n, const struct element *x)
@@ -526,6 +600,43 @@ static int list_owned(uint16_t family, const char *owner, unsigned what, struct 
 			return r;
 	}
 	return 0;
+}
+
+int cni_nft_guard(const char *ifname, struct error *err)
+{
+	struct element x = { .map = MAP_LOCALNET, .key_len = IFNAMSIZ };
+	int r;
+
+	snprintf((char *)x.key, IFNAMSIZ, "%s", ifname);
+	pthread_mutex_lock(&lock);
+	r = add_elements(NFPROTO_IPV4, &x, 1, /* replace= */ false);
+	if (r == -ENOENT) {
+		r = make_table(NFPROTO_IPV4);
+		if (r == 0)
+			r = make_guard();
+		if (r == 0)
+			r = add_elements(NFPROTO_IPV4, &x, 1, /* replace= */ false);
+	}
+	pthread_mutex_unlock(&lock);
+	return r < 0 && r != -EEXIST ? error_errno(err, -r, "guard '%s'", ifname) : 0;
+}
+
+static int on_table(const struct nlmsghdr *h UNUSED, void *arg UNUSED)
+{
+	return MNL_CB_OK;
+}
+
+static void no_reset(void *arg UNUSED)
+{
+}
+
+bool cni_nft_available(void)
+{
+	char buf[1024];
+	struct nlmsghdr *h =
+		nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETTABLE, NFPROTO_IPV4, NLM_F_DUMP, 1);
+
+	return nft_dump(h, on_table, no_reset, NULL) == 0;
 }
 
 static int remove_owned(uint16_t family, const char *owner, unsigned what)

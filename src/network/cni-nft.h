@@ -8,6 +8,7 @@
  *	hairpin			pod's address: masquerade what a published port brings to it from
  *				its own subnet or from 127/8
  *	hostports, hostports_ip	protocol [. host address] . port: pod's address . port
+ *	localnet		interfaces by which nothing to 127/8 may come in
  *
  * Each element carries its owner, so that what has been taken over by a later pod stays. Any
  * thread.
@@ -22,6 +23,9 @@ struct cni_port {
 	uint16_t host_port, port;
 };
 
+/* Whether the kernel has nftables at all. */
+bool cni_nft_available(void);
+
 /* What the owner has; removing takes it from both families. */
 enum { CNI_NFT_MASQUERADE = 1 << 0, CNI_NFT_PORTS = 1 << 1 };
 
@@ -33,6 +37,10 @@ int cni_nft_masquerade(const char *owner, const struct cni_net *pod, struct erro
  * owner of a port loses it. */
 int cni_nft_publish(const char *owner, const struct cni_net *pod, const struct cni_port *ports,
 		    size_t n, bool snat, struct error *err);
+/* The interface lets packets to 127/8 pass (route_localnet), for published ports; those that come
+ * in by it with such a destination are none of ours and would reach services that trust the host.
+ */
+int cni_nft_guard(const char *ifname, struct error *err);
 /* Absent is success. */
 int cni_nft_remove(const char *owner, unsigned what, struct error *err);
 /* How many elements it has. */

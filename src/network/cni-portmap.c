@@ -36,7 +36,7 @@ static bool portmap_supports(const struct json *config)
 
 	return cni_keys_known(config, keys) && (!backend || str_equal(backend, "nftables")) &&
 	       json_array_len(json_get(config, "conditionsV4")) == 0 &&
-	       json_array_len(json_get(config, "conditionsV6")) == 0;
+	       json_array_len(json_get(config, "conditionsV6")) == 0 && cni_nft_available();
 }
 
 static int read_port(const struct json *j, size_t at, struct cni_port *ret, struct error *err)
@@ -135,6 +135,8 @@ static int open_localnet(const struct cni_addr *pod, struct error *err)
 	/* Unreachable pods are no reason to fail, as with the binary. */
 	if (cni_link_to(&nl, pod, name, NULL) < 0)
 		return 0;
+	if (cni_nft_guard(name, err) < 0)
+		return -1;
 	r = cni_sysctl("1", "net/ipv4/conf/%s/route_localnet", name);
 	return r < 0 ? error_errno(err, -r, "enable route_localnet of '%s'", name) : 0;
 }

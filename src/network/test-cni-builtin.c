@@ -359,6 +359,21 @@ static void check_ports(struct fixture *f, const struct pod *a, const struct pod
 	assert_true(send_from(f, f->own_netns, -1, "127.0.0.1", 18053, datagrams));
 }
 
+/* A published port opens 127/8 of the host's end of the network: not for pods. */
+static void check_localnet(struct fixture *f, const struct pod *p)
+{
+	autoclose int server = listen_in(f, f->own_netns, "127.0.0.1", 9999, SOCK_STREAM);
+	autofree char *script = xasprintf("nsenter --net=%s sh -ec '"
+					  "echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet;"
+					  "ip addr del 127.0.0.1/8 dev lo;"
+					  "ip route add 127.0.0.1 via 10.88.0.1 src 10.88.0.10'",
+					  p->path);
+
+	run(script);
+	assert_true(server >= 0);
+	assert_true(unreachable_from(f, p->netns, "127.0.0.1", 9999));
+}
+
 static char *descriptions[2], *results[2];
 
 static void check_network(struct fixture *f, const char *version, bool binaries)
@@ -414,6 +429,8 @@ static void check_network(struct fixture *f, const char *version, bool binaries)
 	/* The binary of portmap does not find its own IPv6 rules. */
 	if (!binaries && cni_check(f->cni, &ra, &err) < 0)
 		fail_msg("%s", err.msg);
+	if (!binaries)
+		check_localnet(f, &a);
 	detach(f, &a, "aaaa");
 	assert_true(unreachable_from(f, f->own_netns, "127.0.0.1", 18080));
 	detach(f, &a, "aaaa");
@@ -617,6 +634,65 @@ static void test_failures(void **state)
 		       "required prevResult is missing");
 }
 
+/* What pods ask for themselves, and networks without addresses. */
+static void test_wishes(void **state)
+{
+	static const char text[] =
+		"{\"cniVersion\":\"1.1.0\",\"name\":\"pods\",\"plugins\":[{\"type\":\"loopback\"},"
+		"{\"type\":\"bridge\",\"bridge\":\"cnitest0\",\"promiscMode\":true,"
+		"\"capabilities\":"
+		"{\"mac\":true,\"ips\":true,\"ipRanges\":true},\"dns\":{\"nameservers\":[\"1.1.1."
+		"1\"]},"
+		"\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"/DATA\"}}]}";
+	static const char wishes[] = "{\"mac\":\"02:11:22:33:44:55\",\"ips\":[\"10.77.0.9\"],"
+				     "\"ipRanges\":[[{\"subnet\":\"10.77.0.0/24\"}]]}";
+	struct fixture *f = *state;
+	CLEANUP(pod_done) struct pod a, b;
+	autojson struct json *j = json_parse(wishes, strlen(wishes), 1000, NULL);
+	autofree char *here = xasprintf("%.*s%s%s", (int)(strstr(text, "/DATA") - text), text,
+					f->data, strstr(text, "/DATA") + 5);
+	autostrv struct strv valid = STRV_INIT;
+	autofree char *ghost = path_join(f->data, "pods", "10.77.0.77", NULL);
+	autoerror struct error err = ERROR_INIT;
+
+	start(f, here, /* binaries= */ false);
+	pod_open(&a);
+	pod_open(&b);
+	struct cni_request r = request(&a, "aaaa", NULL, 0);
+
+	r.capabilities = j;
+	if (cni_attach(f->cni, &r, &a.result, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_string_equal(a.result.ip, "10.77.0.9");
+	assert_string_equal(a.result.mac, "02:11:22:33:44:55");
+	assert_string_equal(a.result.dns_servers.v[0], "1.1.1.1");
+	autofree char *promisc = output("ip -o link show cnitest0");
+
+	assert_non_null(strstr(promisc, "PROMISC"));
+	r.id = "bbbb";
+	r.netns = b.path;
+	assert_int_equal(cni_attach(f->cni, &r, &b.result, &err), -1);
+	assert_non_null(strstr(err.msg, "requested address 10.77.0.9 is in use"));
+	/* Addresses of nobody are given back. */
+	assert_int_equal(fs_write_atomic(AT_FDCWD, ghost, "ghost\r\neth0", 11, 0600, false), 0);
+	strv_push(&valid, "aaaa");
+	assert_int_equal(cni_gc(f->cni, &valid, &err), 0);
+	assert_int_equal(access(ghost, F_OK), -1);
+	detach(f, &a, "aaaa");
+	check_nothing_left(f);
+
+	start(f,
+	      "{\"cniVersion\":\"1.0.0\",\"name\":\"pods\",\"plugins\":[{\"type\":\"bridge\","
+	      "\"bridge\":\"cnitest0\"}]}",
+	      /* binaries= */ false);
+	cni_result_done(&a.result);
+	attach(f, &a, "aaaa", NULL, 0);
+	assert_null(a.result.ip);
+	assert_non_null(a.result.mac);
+	detach(f, &a, "aaaa");
+	check_nothing_left(f);
+}
+
 #define THREADS 6
 #define PODS_PER_THREAD 6
 
@@ -694,6 +770,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mixed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wishes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
