@@ -292,24 +292,38 @@ static int on_release(const struct host_local *h, const char *name, const char *
 	return 0;
 }
 
+/* With its owner in it from the first moment, so that whoever dies here leaves nothing that nobody
+ * can release. -EEXIST. */
+static int reserve_file(const struct host_local *h, const char *name, const char *owner, size_t len)
+{
+	autoclose int fd = openat(h->dir_fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	bool unnamed = fd >= 0;
+	char path[64];
+
+	/* Not every file system has that. */
+	if (!unnamed)
+		fd = openat(h->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int r = fs_write_all(fd, owner, len);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (r == 0 && unnamed && linkat(AT_FDCWD, path, h->dir_fd, name, AT_SYMLINK_FOLLOW) < 0)
+		r = -errno;
+	if (r < 0 && !unnamed)
+		unlinkat(h->dir_fd, name, 0);
+	return r;
+}
+
 /* 1: taken by another. */
 static int reserve(const struct host_local *h, const struct cni_addr *a, unsigned set,
 		   const char *owner, size_t owner_len, struct error *err)
 {
 	char name[CNI_NET_STRING_MAX], last[64];
-	autoclose int fd = -EBADF;
-	int r;
 
 	cni_addr_format(a, name);
-	fd = openat(h->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return errno == EEXIST ? 1
-				       : error_errno(err, errno, "reserve '%s/%s'", h->dir, name);
-	r = fs_write_all(fd, owner, owner_len);
-	if (r < 0) {
-		unlinkat(h->dir_fd, name, 0);
-		return error_errno(err, -r, "reserve '%s/%s'", h->dir, name);
-	}
+	int r = reserve_file(h, name, owner, owner_len);
+	if (r < 0)
+		return r == -EEXIST ? 1 : error_errno(err, -r, "reserve '%s/%s'", h->dir, name);
 	snprintf(last, sizeof(last), LAST_PREFIX "%u", set);
 	autoclose int last_fd =
 		openat(h->dir_fd, last, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
