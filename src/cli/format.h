@@ -35,6 +35,7 @@ struct column {
 struct listing {
 	struct template *template;
 	bool table;
+	bool is_default;	      /* the caller's own format: it knows what fields that has */
 	const struct column *columns; /* ended by a NULL key */
 	struct buf lines;
 };

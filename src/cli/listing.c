@@ -43,7 +43,8 @@ int listing_init(struct listing *l, const char *format, const char *default_form
 	autofree char *text = NULL;
 
 	*l = (struct listing){ .columns = columns, .lines = BUF_INIT(LISTING_MAX) };
-	if (str_empty(format) || strcmp(format, "table") == 0)
+	l->is_default = str_empty(format) || strcmp(format, "table") == 0;
+	if (l->is_default)
 		format = default_format;
 	if (str_has_prefix(format, "table ")) {
 		l->table = true;
@@ -88,10 +89,11 @@ static struct json *sort_keys(const struct json *row)
 
 int listing_add(struct listing *l, struct json *row, const struct json *extra, struct error *err)
 {
-	autojson struct json *sorted = sort_keys(row);
+	/* What names its fields does not see their order. */
+	autojson struct json *shown = l->is_default ? json_ref(row) : sort_keys(row);
 
 	json_unref(row);
-	if (template_execute(l->template, sorted, extra, &l->lines, err) < 0)
+	if (template_execute(l->template, shown, extra, &l->lines, err) < 0)
 		return -1;
 	buf_putc(&l->lines, '\n');
 	return 0;

@@ -134,7 +134,6 @@ static void set_lists(struct json *row, const struct json *c)
 	autobuf struct buf labels = BUF_INIT(BUF_NO_LIMIT);
 	autobuf struct buf mounts = BUF_INIT(BUF_NO_LIMIT);
 	autobuf struct buf networks = BUF_INIT(BUF_NO_LIMIT);
-	autofree char *ports = ports_display(json_get(c, "Ports"));
 	int64_t local;
 	char number[32];
 
@@ -146,32 +145,41 @@ static void set_lists(struct json *row, const struct json *c)
 	json_set_string(row, "Mounts", mounts.data);
 	json_set_string(row, "LocalVolumes", number);
 	json_set_string(row, "Networks", networks.data);
-	json_set_string(row, "Ports", ports);
 }
 
-static struct json *make_row(const struct json *c)
+/* What the table does not show, but a template may. */
+static void set_more(struct json *row, const struct json *c)
+{
+	autofree char *created_at = format_time(json_get_int(c, "Created", 0));
+
+	json_set_string(row, "CreatedAt", created_at);
+	json_set_string(row, "State", text(c, "State"));
+	json_set(row, "Platform", NULL);
+	set_lists(row, c);
+}
+
+static struct json *make_row(const struct json *c, bool all)
 {
 	int64_t created = json_get_int(c, "Created", 0);
 	autofree char *id = opts.no_trunc ? xstrdup(text(c, "Id")) : format_short_id(text(c, "Id"));
 	autofree char *image = image_of(c);
 	autofree char *command = command_of(c);
-	autofree char *created_at = format_time(created);
 	autofree char *running = format_ago(created);
 	autofree char *names = names_of(c);
+	autofree char *ports = ports_display(json_get(c, "Ports"));
 	autofree char *size = size_of(c);
 	struct json *row = json_new_object();
 
 	json_set_string(row, "ID", id);
 	json_set_string(row, "Image", image);
 	json_set_string(row, "Command", command);
-	json_set_string(row, "CreatedAt", created_at);
 	json_set_string(row, "RunningFor", running);
 	json_set_string(row, "Names", names);
+	json_set_string(row, "Ports", ports);
 	json_set_string(row, "Size", size);
-	json_set_string(row, "State", text(c, "State"));
 	json_set_string(row, "Status", text(c, "Status"));
-	json_set(row, "Platform", NULL);
-	set_lists(row, c);
+	if (all)
+		set_more(row, c);
 	return row;
 }
 
@@ -211,7 +219,7 @@ static int run_ps(struct cli *cli, int argc, char **argv, struct error *err)
 		struct json *labels = json_get(c, "Labels");
 
 		json_set(extra, "Label", labels ? json_ref(labels) : json_new_object());
-		if (listing_add(&l, make_row(c), extra, err) < 0)
+		if (listing_add(&l, make_row(c, !l.is_default), extra, err) < 0)
 			return -1;
 	}
 	return listing_print(&l, err);
