@@ -9,6 +9,8 @@ BARS = (
     ("run --rm over crun run of the same bundle", 25, "ms",
      lambda r: r.difference("run --rm IMAGE true, network none", "kistl", "crun")),
     ("daemon RSS after 100 containers", 12, "MiB", lambda r: r.kistl_rss),
+    ("slowest read-only call", 2, "ms", lambda r: max(map(median, r.calls.values()), default=None)),
+    ("`kistl ps` of what `docker ps` on dockerd takes", 10, "%", lambda r: r.share("ps")),
     ("start of the command", 3, "ms", lambda r: r.value("start of the command (version)", "kistl")),
 )
 
@@ -25,13 +27,19 @@ class Report:
         self.options = options
         self.machine, self.versions, self.images, self.containers = {}, {}, {}, {}
         self.notes, self.rows = [], {}
-        self.kistl_rss = None
+        self.kistl_rss, self.calls = None, {}
 
     def add(self, test, subject, unit, values):
         self.rows.setdefault(test, {"unit": unit, "values": {}})["values"][subject] = values
 
     def value(self, test, subject):
         return median(self.rows.get(test, {}).get("values", {}).get(subject, []))
+
+    def share(self, test):
+        """Kistl's time in hundredths of docker's."""
+        found = next((t for t in self.rows if t.startswith(test + " of ")), None)
+        x, y = self.value(found, "kistl"), self.value(found, "docker")
+        return None if x is None or y is None else 100 * x / y
 
     def difference(self, test, a, b):
         x, y = self.value(test, a), self.value(test, b)

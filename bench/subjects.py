@@ -95,6 +95,9 @@ class Docker(Subject):
                 "--pidfile", self.state("pid"), "--host", "unix://" + sock]
         self.daemon(argv, lambda: self.do(self.cli + ["version", "--format", "{{.Server.Version}}"]))
 
+    def socket(self):
+        return self.state("sock")
+
     def daemon_pids(self):
         """dockerd and the containerd that it starts for itself."""
         pids = super().daemon_pids()

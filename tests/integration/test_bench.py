@@ -23,14 +23,15 @@ def mounts_below(path):
 
 def test_kistl_beside_crun(tmp_path):
     directory = tempfile.mkdtemp(prefix="test-bench.", dir="/var/tmp")
-    r = bench("--dir", directory, "--peers", "", "--runs", "2", "--only", "run,exec,start,size", "--json", str(tmp_path / "out.json"))
+    r = bench("--dir", directory, "--peers", "", "--runs", "2", "--only", "run,exec,start,calls,size", "--json", str(tmp_path / "out.json"))
     assert r.returncode == 0, r.stderr
     document = json.loads((tmp_path / "out.json").read_text())
     tests = {(row["test"], row["subject"]) for row in document["results"]}
     assert ("exec CONTAINER true", "crun") in tests and ("exec CONTAINER true", "kistl") in tests
     assert all(row["median"] > 0 for row in document["results"])
+    assert ("GET /containers/json?all=1", "kistl") in tests and ("ps -a of 50 containers", "kistl") in tests
     assert {bar["name"] for bar in document["bars"]} == {"run --rm over crun run of the same bundle",
-                                                          "start of the command"}
+                                                          "slowest read-only call", "start of the command"}
     assert "bar: start of the command: " in r.stdout
     assert mounts_below(directory) == []
     os.rmdir(directory)
