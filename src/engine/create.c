@@ -252,8 +252,11 @@ int engine_rename(struct engine *e, const char *ns, const char *id, const char *
 	if (str_equal(name, c->name))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "Renaming a container with the same name as its current name");
-	if (check_name(name, err) < 0)
-		return -1;
+	if (!name_valid(name))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "Invalid container name (/%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are "
+				 "allowed",
+				 name);
 	autofree char *old = xstrdup(c->name);
 	autofree char *old_key = table_key(ns, old);
 	if (reserve(c, name, err) < 0)

@@ -345,6 +345,7 @@ struct volume_view {
 	char *name, *mountpoint;
 	int64_t created_at;
 	struct kvs labels, options;
+	bool has_labels, has_options; /* were given, if only as empty ones */
 	bool anonymous;
 	size_t ref_count;
 };
@@ -366,6 +367,8 @@ int engine_volume_list(struct engine *e, const char *ns, struct volume_views *re
 		       struct error *err);
 /* Bytes on disk; walks. -1: it cannot be read. */
 int64_t engine_volume_size(const struct volume_view *v);
+/* The same of any directory: the bytes of the files in it. */
+int64_t engine_tree_size(int dir_fd, const char *name);
 /* ABORTED while in use. */
 int engine_volume_remove(struct engine *e, const char *ns, const char *name, bool force,
 			 struct error *err);

@@ -158,7 +158,7 @@ int exec_admit(struct container *c, const struct exec_config *config, struct err
 	if (paused)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 				 "Container %s is paused, unpause the container before exec",
-				 c->id);
+				 c->name);
 	if (config->args.n == 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT, "No exec command specified");
 	return 0;

@@ -135,6 +135,8 @@ static int parse_volume(struct engine *e, const char *ns, const char *name, cons
 		.created_at = json_get_int(j, "createdAt", 0),
 		.anonymous = json_get_bool(j, "anonymous", false),
 	};
+	ret->has_labels = json_get(j, "labels") != NULL;
+	ret->has_options = json_get(j, "options") != NULL;
 	json_get_kvs(j, "labels", &ret->labels, NULL);
 	json_get_kvs(j, "options", &ret->options, NULL);
 	ret->ref_count = volume_users(e, ns, name, NULL);
@@ -169,9 +171,9 @@ static int volume_make(struct engine *e, const char *ns, const char *name, const
 		kvs_copy(&all, labels);
 	if (anonymous)
 		kvs_set(&all, "com.docker.volume.anonymous", "");
-	if (all.n > 0)
+	if (labels || anonymous)
 		json_set(j, "labels", json_new_kvs(&all));
-	if (options && options->n > 0)
+	if (options)
 		json_set(j, "options", json_new_kvs(options));
 	autofree char *text = json_format(j, /* pretty */ false);
 	if (record_put(&ctx, VOLUME_KIND, name, text, sync, err) < 0) {
@@ -305,6 +307,11 @@ static int64_t tree_size(int dir_fd, const char *name, unsigned depth)
 	}
 	closedir(d);
 	return size;
+}
+
+int64_t engine_tree_size(int dir_fd, const char *name)
+{
+	return tree_size(dir_fd, name, VOLUME_DEPTH_MAX);
 }
 
 int64_t engine_volume_size(const struct volume_view *v)
@@ -456,6 +463,12 @@ int volumes_prepare_create(struct engine *e, const char *ns, struct container_co
 	return 0;
 }
 
+/* Nothing is not the same as none: Docker tells null from {}. */
+static const struct kvs *given(const struct kvs *k)
+{
+	return k->n > 0 ? k : NULL;
+}
+
 int volumes_make(struct container *c, struct error *err)
 {
 	for (size_t i = 0; i < c->config.mounts.n; i++) {
@@ -463,8 +476,9 @@ int volumes_make(struct container *c, struct error *err)
 
 		/* Not synced: the container's record, which follows, is, and with it all before. */
 		if (str_equal(m->type, "volume") &&
-		    volume_ensure(c->e, c->ns, m->source, &m->volume_labels, &m->volume_options,
-				  m->anonymous, /* sync */ false, NULL, err) < 0)
+		    volume_ensure(c->e, c->ns, m->source, given(&m->volume_labels),
+				  given(&m->volume_options), m->anonymous, /* sync */ false, NULL,
+				  err) < 0)
 			return -1;
 	}
 	return 0;
@@ -565,8 +579,9 @@ static int mount_one(struct container *c, const struct mount_spec *m, struct err
 	autofree char *key = table_key(c->ns, m->source);
 	CLEANUP(volume_view_done) struct volume_view view = { 0 };
 
-	if (volume_ensure(c->e, c->ns, m->source, &m->volume_labels, &m->volume_options,
-			  m->anonymous, /* sync */ false, &view, err) < 0)
+	if (volume_ensure(c->e, c->ns, m->source, given(&m->volume_labels),
+			  given(&m->volume_options), m->anonymous, /* sync */ false, &view,
+			  err) < 0)
 		return -1;
 	if (!volume_needs_mount(&view.options))
 		return 0;
@@ -659,8 +674,9 @@ static int resolve_volume(struct container *c, struct mount_spec *m, int rootfs_
 {
 	struct volume_view view = { 0 };
 
-	if (volume_ensure(c->e, c->ns, m->source, &m->volume_labels, &m->volume_options,
-			  m->anonymous, /* sync */ false, &view, err) < 0)
+	if (volume_ensure(c->e, c->ns, m->source, given(&m->volume_labels),
+			  given(&m->volume_options), m->anonymous, /* sync */ false, &view,
+			  err) < 0)
 		return -1;
 	autofree char *path = xstrdup(view.mountpoint);
 	volume_view_done(&view);

@@ -44,6 +44,15 @@ static int load_base(struct make *k, struct error *err)
 	return k->document ? 0 : -1;
 }
 
+/* An archive of nothing but its end mark: two blocks of zeros. */
+#define EMPTY_DIFF_ID "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+
+/* A container that changed nothing makes no layer, as in Docker. */
+static bool is_empty(const struct make *k)
+{
+	return k->m->base && str_equal(k->layer.diff_id, EMPTY_DIFF_ID);
+}
+
 static struct json *history_entry(const struct image_make *m, const char *now)
 {
 	struct json *j = json_new_object();
@@ -82,7 +91,8 @@ static char *config_document(struct make *k)
 	char now[TIME_RFC3339_MAX];
 
 	time_format_rfc3339(time_realtime(), now);
-	json_add(diff_ids, json_new_string(k->layer.diff_id));
+	if (!is_empty(k))
+		json_add(diff_ids, json_new_string(k->layer.diff_id));
 	json_set_string(rootfs, "type", "layers");
 	json_set(rootfs, "diff_ids", diff_ids);
 	json_set_string(j, "created", now);
@@ -96,7 +106,10 @@ static char *config_document(struct make *k)
 	json_del(j, "container_config");
 	json_set(j, "rootfs", rootfs);
 	history = json_type(history) == JSON_ARRAY ? json_ref(history) : json_new_array();
-	json_add(history, history_entry(m, now));
+	struct json *entry = history_entry(m, now);
+	if (is_empty(k))
+		json_set_bool(entry, "empty_layer", true);
+	json_add(history, entry);
 	json_set(j, "history", history);
 	return json_format(j, /* pretty */ false);
 }
@@ -124,9 +137,10 @@ static char *manifest_document(struct make *k, const char *config, const char *c
 	m.layers.v = xnew_array(struct descriptor, n + 1);
 	for (; m.layers.n < n; m.layers.n++)
 		descriptor_copy(&m.layers.v[m.layers.n], &k->base.manifest.layers.v[m.layers.n]);
-	put_descriptor(&m.layers.v[m.layers.n++],
-		       docker ? MEDIA_DOCKER_LAYER_GZIP : MEDIA_OCI_LAYER_GZIP, k->layer.digest,
-		       k->layer.size);
+	if (!is_empty(k))
+		put_descriptor(&m.layers.v[m.layers.n++],
+			       docker ? MEDIA_DOCKER_LAYER_GZIP : MEDIA_OCI_LAYER_GZIP,
+			       k->layer.digest, k->layer.size);
 	return manifest_format(&m);
 }
 

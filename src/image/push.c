@@ -220,13 +220,16 @@ static int push_prepare(struct push *p, struct error *err)
 	reference_default_tag(&p->ref);
 	p->name = reference_string(&p->ref);
 	familiar = reference_familiar(&p->ref);
-	if (image_get(&p->ctx, p->name, &image, NULL) < 0)
-		return error_set(err, ERROR_NOT_FOUND,
-				 "An image does not exist locally with the tag: %s", familiar);
-	if (image_tree_load(&p->ctx, &image.target, t->platform, &p->tree, err) < 0)
-		return error_wrap(err, "push '%s'", familiar);
 	text = xasprintf("The push refers to repository [%s/%s]", p->ref.domain, p->ref.path);
 	transfer_progress(t, PROGRESS_MESSAGE, NULL, text, 0, 0);
+	if (image_get(&p->ctx, p->name, &image, NULL) < 0) {
+		autofree char *bare = reference_familiar_name(&p->ref);
+
+		return error_set(err, ERROR_NOT_FOUND,
+				 "An image does not exist locally with the tag: %s", bare);
+	}
+	if (image_tree_load(&p->ctx, &image.target, t->platform, &p->tree, err) < 0)
+		return error_wrap(err, "push '%s'", familiar);
 	for (size_t i = 0; i < p->tree.blobs.n; i++)
 		report(p, &p->tree.blobs.v[i], PROGRESS_PREPARING, NULL, 0);
 	return 0;

@@ -214,8 +214,12 @@ int image_save(struct image_service *service, const char *ns, const struct strv 
 	for (size_t i = 0; i < names->n; i++) {
 		struct image_details d = { 0 };
 
-		if (image_lookup(service, ns, names->v[i], &d, err) < 0)
+		if (image_lookup(service, ns, names->v[i], &d, err) < 0) {
+			/* Docker's words here lack the tag that it looked for. */
+			if (error_is(err, ERROR_NOT_FOUND))
+				error_set(err, ERROR_NOT_FOUND, "No such image: %s", names->v[i]);
 			return -1;
+		}
 		image_details_done(&d);
 	}
 	if (worker_spawn(&s.worker, service->worker, "save", err) < 0)

@@ -133,7 +133,15 @@ def test_kinds_and_owners(box, daemon, docker):
     assert archive(daemon, "PUT", "/d", tar_of(("mine", b"1"), uid=1234, gid=55), "&copyUIDGID=1")[0] == 200
     with tarfile.open(fileobj=io.BytesIO(archive(daemon, "GET", "/d/.")[1])) as t:
         owners = {os.path.basename(m.name): (m.uid, m.gid) for m in t}
-    assert owners["owned"] == (1234, 55) and owners["mine"] == (0, 0)
+    assert owners["owned"] == owners["mine"] == (1234, 55)  # without a user there is nobody else to give them to
+
+
+def test_owner_is_the_user(docker, daemon):
+    docker("create", "--name", "box", "-u", "77:88", "busybox", "true")
+    assert archive(daemon, "PUT", "/", tar_of(("mine", b"1"), uid=1234, gid=55), "&copyUIDGID=1")[0] == 200
+    with tarfile.open(fileobj=io.BytesIO(archive(daemon, "GET", "/mine")[1])) as t:
+        assert [(m.uid, m.gid) for m in t] == [(77, 88)]
+    docker("rm", "box")
 
 
 def test_read_only(docker, daemon):

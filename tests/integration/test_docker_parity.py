@@ -134,11 +134,12 @@ def test_ps(docker, sleeper):
     assert "(virtual " in docker("ps", "-s", "--format", "{{.Size}}")
     docker("run", "-d", "--name", "ports", "-p", "127.0.0.1:18931:80", "--expose", "99", "--stop-signal", "KILL",
            "busybox", "sleep", "100")
-    for query, names in (("publish=18931", ["ports"]), ("publish=80", ["ports"]), ("publish=81", []),
+    for query, names in (("publish=18931", ["ports"]), ("publish=80", []), ("publish=81", []),
                          ("expose=99", ["ports"]), ("expose=90-99/tcp", ["ports"]), ("expose=99/udp", []),
                          ("name=sl[e]+per", ["sleeper"]), ("name=leep", ["sleeper"])):
         assert docker.lines("ps", "--filter", query, "--format", "{{.Names}}") == names, query
-    for bad in ("status=bogus", "health=bogus", "exited=x", "bogus=1"):
+    assert 'strconv.Atoi: parsing "x": invalid syntax' in docker("ps", "--filter", "exited=x", code=1).err
+    for bad in ("status=bogus", "health=bogus", "bogus=1"):
         assert "invalid filter" in docker("ps", "--filter", bad, code=1).err
 
 

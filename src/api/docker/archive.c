@@ -63,7 +63,7 @@ static const char *path_param(struct http_request *r, struct error *err)
 	const char *path = api_query(r, "path");
 
 	if (!path)
-		error_set(err, ERROR_INVALID_ARGUMENT, "bad parameter: 'path' cannot be empty");
+		error_set(err, ERROR_INVALID_ARGUMENT, "bad parameter: pathcannot be empty");
 	return path;
 }
 

@@ -175,7 +175,7 @@ HANDLER(exec_create)
 	struct json *reply;
 	char id[65];
 
-	if (http_body_json(r, &body, err) < 0 || exec_parse(body, &c, err) < 0 ||
+	if (api_body_json(r, &body, err) < 0 || exec_parse(body, &c, err) < 0 ||
 	    engine_exec_create(api_engine(r), api_ns(r), http_param(r, "id"), &c, id, err) < 0)
 		return -1;
 	reply = json_new_object();
@@ -201,7 +201,7 @@ HANDLER(exec_start)
 	struct handover *h;
 	bool tty;
 
-	if (http_body_json(r, &body, err) < 0 ||
+	if (api_body_json(r, &body, err) < 0 ||
 	    engine_exec_check(api_engine(r), http_param(r, "id"), &tty, err) < 0 ||
 	    engine_exec_inspect(api_engine(r), http_param(r, "id"), &v, err) < 0)
 		return -1;

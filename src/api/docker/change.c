@@ -501,9 +501,6 @@ static const struct instruction {
 	{ "WORKDIR", do_workdir },
 };
 
-/* Those that a Dockerfile has, but a configuration has no place for. */
-static const char *const others[] = { "ADD", "ARG", "COPY", "FROM", "MAINTAINER", "RUN" };
-
 static int apply_line(struct json *config, const char *line, struct error *err)
 {
 	size_t n = strcspn(line, " \t");
@@ -520,14 +517,7 @@ static int apply_line(struct json *config, const char *line, struct error *err)
 	}
 	for (char *p = name; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
-	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
-		if (strcasecmp(name, others[i]) == 0)
-			return error_set(err, ERROR_INVALID_ARGUMENT,
-					 "%s is not a valid change command", name);
-	for (char *p = name; *p; p++)
-		*p = (char)toupper((unsigned char)*p);
-	return error_set(err, ERROR_INVALID_ARGUMENT,
-			 "dockerfile parse error line 1: unknown instruction: %.64s", name);
+	return error_set(err, ERROR_INVALID_ARGUMENT, "%.64s is not a valid change command", name);
 }
 
 int change_apply(struct json *config, const char *text, struct error *err)

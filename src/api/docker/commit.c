@@ -224,27 +224,16 @@ static int commit(struct http_request *r, const struct container_view *v, struct
 	return 0;
 }
 
-/* docker commit without a configuration sends "null". */
-static bool is_null(const struct http_request *r)
-{
-	size_t n;
-	const char *body = http_body(r, &n);
-
-	while (n > 0 && strchr(" \r\n\t", body[n - 1]))
-		n--;
-	return n == 4 && memcmp(body, "null", 4) == 0;
-}
-
 HANDLER(commit)
 {
 	CLEANUP(container_view_freep) struct container_view *v = NULL;
 	autojson struct json *body = NULL;
 	const char *id = api_query(r, "container");
 
-	if (!is_null(r) && http_body_json(r, &body, err) < 0)
+	if (api_body_json(r, &body, err) < 0)
 		return -1;
 	if (!id)
-		return error_set(err, ERROR_NOT_FOUND, "No such container: ");
+		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid name or ID supplied: \"\"");
 	if (engine_inspect(api_engine(r), api_ns(r), id, &v, err) < 0)
 		return -1;
 	return commit(r, v, body, err);

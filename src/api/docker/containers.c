@@ -22,6 +22,7 @@ struct list_options {
 	bool all, size;
 	int64_t limit;
 	int64_t before, since; /* creation times */
+	struct strv ancestors; /* ids of the images that the filter names */
 };
 
 static bool id_has_prefix(const char *value, const void *arg)
@@ -106,15 +107,19 @@ static bool port_in(const char *value, unsigned port, const char *protocol)
 	return port >= first && port <= last && str_equal(slash ? slash + 1 : "tcp", protocol);
 }
 
-static bool is_port(const struct port_mapping *p, const void *value)
+static bool is_public(const struct port_mapping *p, const void *value)
 {
-	return port_in(value, p->host_port, p->protocol) ||
-	       port_in(value, p->container_port, p->protocol);
+	return port_in(value, p->host_port, p->protocol);
+}
+
+static bool is_private(const struct port_mapping *p, const void *value)
+{
+	return port_in(value, p->container_port, p->protocol);
 }
 
 static bool publish_matches(const char *value, const void *arg)
 {
-	return container_publishes(arg, is_port, value);
+	return container_publishes(arg, is_public, value);
 }
 
 static bool expose_matches(const char *value, const void *arg)
@@ -130,10 +135,10 @@ static bool expose_matches(const char *value, const void *arg)
 		    port_in(value, (unsigned)port, slash ? slash + 1 : "tcp"))
 			return true;
 	}
-	return publish_matches(value, arg);
+	return container_publishes(v, is_private, value);
 }
 
-static bool bad_status(const char *value, const void *arg UNUSED)
+static bool bad_status(const char *value)
 {
 	for (int i = 0; i < CONTAINER_STATUS_MAX; i++) {
 		if (str_equal(value, container_status_name((enum container_status)i)))
@@ -142,36 +147,73 @@ static bool bad_status(const char *value, const void *arg UNUSED)
 	return true;
 }
 
-static bool bad_health(const char *value, const void *arg UNUSED)
+static bool bad_health(const char *value)
 {
 	return !str_equal(value, "none") && !str_equal(value, "starting") &&
 	       !str_equal(value, "healthy") && !str_equal(value, "unhealthy");
 }
 
-static bool bad_number(const char *value, const void *arg UNUSED)
+static bool bad_number(const char *value)
 {
 	int64_t v;
 
 	return parse_int64(value, &v) < 0;
 }
 
+static bool bad_port(const char *value)
+{
+	return strspn(value, "0123456789-") == 0;
+}
+
+struct filter_check {
+	const char *name, *message; /* one %s for the value */
+	bool (*bad)(const char *value);
+};
+
+struct bad_value {
+	const struct filter_check *check;
+	const char *value;
+};
+
+static bool take_bad(const char *value, const void *arg)
+{
+	struct bad_value *b = (struct bad_value *)(uintptr_t)arg;
+
+	if (!b->check->bad(value))
+		return false;
+	b->value = value;
+	return true;
+}
+
 /* What matches nothing because it is misspelt is told, as dockerd does. */
 static int check_values(const struct filters *f, struct error *err)
 {
-	static const struct {
-		const char *name;
-		bool (*bad)(const char *value, const void *arg);
-	} checks[] = { { "status", bad_status },
-		       { "health", bad_health },
-		       { "exited", bad_number } };
+	static const struct filter_check checks[] = {
+		{ "status", "invalid filter 'status=", bad_status },
+		{ "health", "invalid filter 'health=", bad_health },
+		{ "exited", "strconv.Atoi: parsing \"", bad_number },
+		{ "publish", "strconv.ParseUint: parsing \"", bad_port },
+		{ "expose", "strconv.ParseUint: parsing \"", bad_port },
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
-		if (filters_has(f, checks[i].name) &&
-		    filters_any(f, checks[i].name, checks[i].bad, NULL))
-			return error_set(err, ERROR_INVALID_ARGUMENT, "invalid filter '%s'",
-					 checks[i].name);
+		struct bad_value b = { .check = &checks[i] };
+
+		if (!filters_has(f, checks[i].name) ||
+		    !filters_any(f, checks[i].name, take_bad, &b))
+			continue;
+		error_set(err, ERROR_INVALID_ARGUMENT, "%s%s%s", checks[i].message, b.value,
+			  i < 2 ? "'" : "\": invalid syntax");
+		return i < 3 ? -1
+			     : error_wrap(err, "error while looking up for %s %s", checks[i].name,
+					  b.value);
 	}
 	return 0;
+}
+
+static bool is_no_task(const char *value, const void *arg UNUSED)
+{
+	return str_equal(value, "false") || str_equal(value, "0");
 }
 
 static bool list_matches(const struct list_options *o, const struct container_view *v)
@@ -190,7 +232,9 @@ static bool list_matches(const struct list_options *o, const struct container_vi
 		return false;
 	return filters_any(f, "id", id_has_prefix, v) && filters_any(f, "name", name_matches, v) &&
 	       filters_match(f, "status", container_status_name(v->status)) &&
-	       filters_any(f, "ancestor", image_matches, &v->config) &&
+	       (filters_any(f, "ancestor", image_matches, &v->config) ||
+		strv_contains(&o->ancestors, v->config.image_id)) &&
+	       filters_any(f, "is-task", is_no_task, NULL) &&
 	       filters_match(f, "exited", exit_code) &&
 	       filters_any(f, "volume", volume_matches, v) &&
 	       filters_any(f, "network", network_matches, v) &&
@@ -240,7 +284,7 @@ static int sized_reply(struct http_request *r, const struct container_glances *g
 		if (engine_inspect(api_engine(r), api_ns(r), glances->v[i].id, &v, NULL) < 0)
 			continue; /* it has just gone */
 		struct json *j = container_summary_document(v);
-		container_sizes(http_request_arg(r), v, j);
+		container_list_sizes(http_request_arg(r), v, j);
 		json_add(list, j);
 	}
 	http_reply_json(r, 200, list);
@@ -262,14 +306,32 @@ static int list_reply(struct http_request *r, struct list_options *o, struct err
 	return 0;
 }
 
+struct ancestor_walk {
+	struct http_request *request;
+	struct strv *ids;
+};
+
+static bool add_ancestor(const char *value, const void *arg)
+{
+	const struct ancestor_walk *w = arg;
+	CLEANUP(image_details_done) struct image_details d = { 0 };
+
+	if (image_lookup(engine_images(api_engine(w->request)), api_ns(w->request), value, &d,
+			 NULL) == 0)
+		strv_push(w->ids, d.id);
+	return false;
+}
+
 HANDLER(containers_list)
 {
 	struct list_options o = {
 		.all = http_query_bool(r, "all", false),
 		.size = http_query_bool(r, "size", false),
-		.limit = api_query_int(r, "limit", 0),
 	};
-	int result = filters_parse(r, list_filters, &o.filters, err);
+	int result = api_query_number(r, "limit", 0, &o.limit, err);
+
+	if (result == 0)
+		result = filters_parse(r, list_filters, &o.filters, err);
 
 	if (result == 0)
 		result = check_values(&o.filters, err);
@@ -277,8 +339,12 @@ HANDLER(containers_list)
 		result = created_of(r, &o.filters, "before", &o.before, err);
 	if (result == 0)
 		result = created_of(r, &o.filters, "since", &o.since, err);
+	if (result == 0 && filters_has(&o.filters, "ancestor"))
+		filters_any(&o.filters, "ancestor", add_ancestor,
+			    &(struct ancestor_walk){ r, &o.ancestors });
 	if (result == 0)
 		result = list_reply(r, &o, err);
+	strv_done(&o.ancestors);
 	filters_done(&o.filters);
 	return result;
 }
@@ -367,7 +433,7 @@ HANDLER(containers_create)
 	struct create_request c;
 	int result;
 
-	if (http_body_json(r, &body, err) < 0 || create_request_parse(body, &c, err) < 0)
+	if (api_body_json(r, &body, err) < 0 || create_request_parse(body, &c, err) < 0)
 		return -1;
 	result = check_version(r, body, err) < 0 ? -1 : create(r, &c, err);
 	create_request_done(&c);
@@ -403,20 +469,36 @@ HANDLER(container_start)
 	return changed_reply(r, changed);
 }
 
+/* ?t=; -2: the container's own. */
+static int query_timeout(struct http_request *r, int *ret, struct error *err)
+{
+	int64_t t;
+
+	if (api_query_number(r, "t", -2, &t, err) < 0)
+		return -1;
+	*ret = (int)MIN(MAX(t, (int64_t)-2), (int64_t)INT32_MAX);
+	return 0;
+}
+
 HANDLER(container_stop)
 {
 	bool changed;
+	int timeout;
 
-	if (engine_stop(api_engine(r), api_ns(r), container_id(r), (int)api_query_int(r, "t", -2),
-			api_query(r, "signal"), &changed, err) < 0)
+	if (query_timeout(r, &timeout, err) < 0 ||
+	    engine_stop(api_engine(r), api_ns(r), container_id(r), timeout, api_query(r, "signal"),
+			&changed, err) < 0)
 		return -1;
 	return changed_reply(r, changed);
 }
 
 HANDLER(container_restart)
 {
-	if (engine_restart(api_engine(r), api_ns(r), container_id(r),
-			   (int)api_query_int(r, "t", -2), api_query(r, "signal"), err) < 0)
+	int timeout;
+
+	if (query_timeout(r, &timeout, err) < 0 ||
+	    engine_restart(api_engine(r), api_ns(r), container_id(r), timeout,
+			   api_query(r, "signal"), err) < 0)
 		return -1;
 	http_reply_empty(r, 204);
 	return 0;
@@ -428,7 +510,7 @@ HANDLER(container_kill)
 	int signal = text ? signal_parse(text) : 9;
 
 	if (signal < 0)
-		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid signal: %s", text);
+		return error_set(err, ERROR_INVALID_ARGUMENT, "Invalid signal: %s", text);
 	if (engine_kill(api_engine(r), api_ns(r), container_id(r), signal, err) < 0)
 		return str_has_prefix(error_msg(err), "cannot kill")
 			       ? -1
@@ -462,7 +544,7 @@ HANDLER(container_rename)
 				 "Neither old nor new names may be empty");
 	if (engine_rename(api_engine(r), api_ns(r), container_id(r), name + (name[0] == '/'), err) <
 	    0)
-		return error_is(err, ERROR_INVALID_ARGUMENT)
+		return error_is(err, ERROR_INVALID_ARGUMENT) || error_is(err, ERROR_ABORTED)
 			       ? error_wrap(err, "Error when allocating new name")
 			       : -1;
 	http_reply_empty(r, 204);
@@ -476,7 +558,7 @@ HANDLER(container_update)
 	struct json *reply, *policy;
 	int result;
 
-	if (http_body_json(r, &body, err) < 0 || resources_parse(body, &resources, err) < 0)
+	if (api_body_json(r, &body, err) < 0 || resources_parse(body, &resources, err) < 0)
 		return -1;
 	policy = json_get(body, "RestartPolicy");
 	result = engine_update(api_engine(r), api_ns(r), container_id(r), &resources,
@@ -493,7 +575,12 @@ HANDLER(container_update)
 
 HANDLER(container_remove)
 {
-	if (http_query_bool(r, "link", false))
+	CLEANUP(container_view_freep) struct container_view *v = NULL;
+
+	if (http_query_bool(r, "link", false) &&
+	    engine_inspect(api_engine(r), api_ns(r), container_id(r), &v, err) < 0)
+		return -1;
+	if (v)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "links are not supported, use a network of your own");
 	if (engine_remove(api_engine(r), api_ns(r), container_id(r),
@@ -607,7 +694,8 @@ HANDLER(containers_prune)
 		json_add(deleted, json_new_string(v->id));
 		reclaimed += json_get_int(sizes, "SizeRw", 0);
 	}
-	json_set(reply, "ContainersDeleted", deleted);
+	json_set(reply, "ContainersDeleted",
+		 json_array_len(deleted) > 0 ? deleted : (json_unref(deleted), NULL));
 	json_set_int(reply, "SpaceReclaimed", reclaimed);
 	http_reply_json(r, 200, reply);
 	return 0;

@@ -240,6 +240,37 @@ const char *api_query(const struct http_request *r, const char *name)
 	return str_empty(value) ? NULL : value;
 }
 
+int api_query_number(const struct http_request *r, const char *name, int64_t fallback, int64_t *ret,
+		     struct error *err)
+{
+	const char *value = api_query(r, name);
+	int n = value ? parse_int64(value, ret) : 0;
+
+	if (!value)
+		*ret = fallback;
+	if (n < 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT, "strconv.Atoi: parsing \"%s\": %s",
+				 value, n == -ERANGE ? "value out of range" : "invalid syntax");
+	return 0;
+}
+
+int api_body_json(struct http_request *r, struct json **ret, struct error *err)
+{
+	size_t n;
+	const char *body = http_body(r, &n);
+
+	while (n > 0 && strchr(" \r\n\t", body[n - 1]))
+		n--;
+	if (n == 4 && memcmp(body, "null", 4) == 0)
+		return 0;
+	if (http_body_json(r, ret, err) < 0)
+		return -1;
+	if (*ret && json_type(*ret) != JSON_OBJECT)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "invalid JSON: the request's body is no object");
+	return 0;
+}
+
 int64_t api_query_int(const struct http_request *r, const char *name, int64_t fallback)
 {
 	const char *value = api_query(r, name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/docker/internal.h"
 #include "base/mem.h"
+#include "base/parse.h"
 #include "oci/digest.h"
 
 #include <string.h>
@@ -47,7 +48,7 @@ static bool glob_match(const char *pattern, const char *s)
 /* A pattern may name "busybox", "busybox:1*", or the full "docker.io/library/busybox". */
 static bool reference_matches(const char *value, const void *arg)
 {
-	const char *tag = arg, *colon = strrchr(tag, ':');
+	const char *tag = arg, *at = strchr(tag, '@'), *colon = at ? at : strrchr(tag, ':');
 	autofree char *name = colon ? xstrndup(tag, (size_t)(colon - tag)) : xstrdup(tag);
 	autoreference struct reference ref = REFERENCE_INIT;
 
@@ -182,6 +183,33 @@ static bool created_of(const char *value, const void *arg)
 	return true;
 }
 
+static bool bad_flag(const char *value, const void *arg)
+{
+	bool flag;
+
+	*(const char **)(uintptr_t)arg = value;
+	return parse_bool(value, &flag) < 0;
+}
+
+static bool bad_pattern(const char *value, const void *arg UNUSED)
+{
+	const char *open = strchr(value, '[');
+
+	return open && !strchr(open, ']');
+}
+
+static int check_values(const struct filters *f, struct error *err)
+{
+	const char *value = "";
+
+	if (filters_has(f, "dangling") && filters_any(f, "dangling", bad_flag, &value))
+		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid filter 'dangling=[%s]'",
+				 value);
+	if (filters_has(f, "reference") && filters_any(f, "reference", bad_pattern, NULL))
+		return error_set(err, ERROR_INVALID_ARGUMENT, "syntax error in pattern");
+	return 0;
+}
+
 /* before=IMAGE and since=IMAGE */
 static int find_limit(const struct filters *f, const char *name, struct created_limit *l)
 {
@@ -198,7 +226,7 @@ HANDLER(images_list)
 	struct created_limit since = { .request = r, .err = err };
 	struct json *list;
 
-	if (filters_parse(r, list_filters, &f, err) < 0 ||
+	if (filters_parse(r, list_filters, &f, err) < 0 || check_values(&f, err) < 0 ||
 	    image_list_details(api_images(r), api_ns(r), &images, err) < 0 ||
 	    find_limit(&f, "before", &before) < 0 || find_limit(&f, "since", &since) < 0)
 		return -1;
@@ -209,8 +237,8 @@ HANDLER(images_list)
 		if ((before.found && d->created >= before.created) ||
 		    (since.found && d->created <= since.created))
 			continue;
-		if (image_matches(&f, d, http_query_bool(r, "all", false)) &&
-		    narrow_names(&f, &d->tags))
+		bool tags = narrow_names(&f, &d->tags), digests = narrow_names(&f, &d->digests);
+		if (image_matches(&f, d, http_query_bool(r, "all", false)) && (tags || digests))
 			json_add(list, summary_document(r, d));
 	}
 	http_reply_json(r, 200, list);
@@ -394,11 +422,12 @@ HANDLER(image_tag_handler)
 	CLEANUP(image_details_done) struct image_details d = { 0 };
 	const char *repo = api_query(r, "repo"), *tag = api_query(r, "tag");
 
+	if (image_lookup(api_images(r), api_ns(r), http_param(r, "name"), &d, err) < 0)
+		return -1;
 	if (!repo)
 		return error_set(err, ERROR_INVALID_ARGUMENT, "repo is required");
 	autofree char *target = tag ? xasprintf("%s:%s", repo, tag) : xstrdup(repo);
-	if (image_lookup(api_images(r), api_ns(r), http_param(r, "name"), &d, err) < 0 ||
-	    image_tag(api_images(r), api_ns(r), http_param(r, "name"), target, err) < 0)
+	if (image_tag(api_images(r), api_ns(r), http_param(r, "name"), target, err) < 0)
 		return -1;
 	autoreference struct reference ref = REFERENCE_INIT;
 	if (reference_parse(target, &ref, NULL) == 0)
@@ -481,8 +510,8 @@ HANDLER(image_delete_handler)
 	struct json *list;
 
 	if (image_lookup(api_images(r), api_ns(r), name, &d, err) < 0 ||
-	    check_names(&d, name, force, err) < 0 ||
 	    check_users(r, &d, name, names_id(name, &d), force, err) < 0 ||
+	    check_names(&d, name, force, err) < 0 ||
 	    image_untag(api_images(r), api_ns(r), name, force, &untagged, &deleted, err) < 0)
 		return -1;
 	list = json_new_array();

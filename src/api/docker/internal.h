@@ -34,6 +34,11 @@ static inline struct engine *api_engine(const struct http_request *r)
 const char *api_ns(const struct http_request *r);
 /* Is the client's API version at least "1.NN"? */
 bool api_at_least(const struct http_request *r, int minor);
+/* A number, or what Go says of something else; absent: fallback. */
+int api_query_number(const struct http_request *r, const char *name, int64_t fallback, int64_t *ret,
+		     struct error *err);
+/* http_body_json(), but "null" is no body, and nothing else than an object is one. */
+int api_body_json(struct http_request *r, struct json **ret, struct error *err);
 int64_t api_query_int(const struct http_request *r, const char *name, int64_t fallback);
 /* "" and absent are NULL. */
 const char *api_query(const struct http_request *r, const char *name);
@@ -107,6 +112,9 @@ struct json *container_inspect_document(const struct docker_api *d, const struct
 struct json *container_summary_document(const struct container_view *v);
 /* SizeRw, and SizeRootFs with the image's layers; what cannot be told is 0. */
 void container_sizes(const struct docker_api *d, const struct container_view *v, struct json *j);
+/* As lists have it: without a size that is 0. */
+void container_list_sizes(const struct docker_api *d, const struct container_view *v,
+			  struct json *j);
 char *container_status_text(const struct container_view *v, int64_t now);
 
 /* view-network.c */

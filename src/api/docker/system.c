@@ -179,7 +179,7 @@ static void info_runtimes(struct http_request *r, struct json *j)
 static void info_plugins(struct json *j)
 {
 	static const char *const networks[] = { "bridge", "host", "null" };
-	static const char *const logs[] = { "json-file", "local", "none" };
+	static const char *const logs[] = { "journald", "json-file", "local", "none", "syslog" };
 	struct json *plugins = json_new_object();
 	struct json *list = json_new_array();
 
@@ -325,7 +325,7 @@ static struct json *df_containers(struct http_request *r, struct error *err)
 	for (size_t i = 0; i < views.n; i++) {
 		struct json *j = container_summary_document(views.v[i]);
 
-		container_sizes(http_request_arg(r), views.v[i], j);
+		container_list_sizes(http_request_arg(r), views.v[i], j);
 		json_add(list, j);
 	}
 	return list;
@@ -347,10 +347,11 @@ static struct json *df_volumes(struct http_request *r, struct error *err)
 		json_set_string(j, "Driver", "local");
 		json_set_string(j, "Mountpoint", views.v[i].mountpoint);
 		json_set_string(j, "Scope", "local");
-		json_set(j, "Labels", json_new_kvs(&views.v[i].labels));
+		json_set(j, "Labels",
+			 views.v[i].has_labels ? json_new_kvs(&views.v[i].labels) : NULL);
 		json_set_time(j, "CreatedAt", views.v[i].created_at);
 		json_set(j, "Options",
-			 views.v[i].options.n > 0 ? json_new_kvs(&views.v[i].options) : NULL);
+			 views.v[i].has_options ? json_new_kvs(&views.v[i].options) : NULL);
 		json_set(j, "UsageData", usage);
 		json_add(list, j);
 	}

@@ -60,7 +60,7 @@ static void test_changes(void **state)
 		  "\"Retries\":3}}" },
 		{ "HEALTHCHECK CMD [\"a\"]", "{\"Healthcheck\":{\"Test\":[\"CMD\",\"a\"]}}" },
 		{ "RUN x", "run is not a valid change command" },
-		{ "FOO x", "dockerfile parse error line 1: unknown instruction: FOO" },
+		{ "FOO x", "foo is not a valid change command" },
 		{ "CMD", "CMD requires at least one argument" },
 		{ "EXPOSE x", "Invalid containerPort: x" },
 		{ "EXPOSE 0", "Invalid containerPort: 0" },

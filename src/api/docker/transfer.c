@@ -358,8 +358,31 @@ static void on_load_progress(const struct progress *p, void *arg)
 	send_message(s, j);
 }
 
+static void emit_loaded(struct http_request *r, const struct strv *names)
+{
+	for (size_t i = 0; i < names->n; i++) {
+		CLEANUP(image_details_done) struct image_details d = { 0 };
+		autoreference struct reference ref = REFERENCE_INIT;
+
+		if (image_lookup(engine_images(api_engine(r)), api_ns(r), names->v[i], &d, NULL) <
+		    0)
+			continue;
+		bool named = reference_parse(names->v[i], &ref, NULL) == 0;
+		autofree char *familiar = named ? reference_familiar(&ref) : xstrdup(d.id);
+		struct engine_event e = {
+			.ns = api_ns(r), .type = "image", .action = "load", .id = d.id
+		};
+
+		kvs_copy(&e.attributes, &d.config.config.labels);
+		kvs_set(&e.attributes, "name", familiar);
+		engine_emit(api_engine(r), &e);
+		kvs_done(&e.attributes);
+	}
+}
+
 HANDLER(images_load)
 {
+	autostrv struct strv names = STRV_INIT;
 	struct side side = { .request = r };
 	struct message_stream s;
 	int pipes[2], result;
@@ -377,8 +400,9 @@ HANDLER(images_load)
 		.progress = on_load_progress,
 		.arg = &s,
 	};
-	result = image_load(engine_images(api_engine(r)), &t, pipes[0], NULL, err);
+	result = image_load(engine_images(api_engine(r)), &t, pipes[0], &names, err);
 	close(pipes[0]);
+	emit_loaded(r, &names);
 	side_join(&side);
 	result = stream_end(&s, result, err);
 	return result;

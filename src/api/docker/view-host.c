@@ -142,24 +142,51 @@ struct json *container_driver_document(const struct docker_api *d, const struct 
 	return j;
 }
 
+/* What the container has written, in bytes of files, as Docker counts. */
+static int64_t own_size(const struct store_ctx *c, const struct container_view *v, int64_t lower)
+{
+	struct snapshot_usage usage = { 0 };
+	unsigned can = 0;
+
+	(void)snapshotter_capabilities(c->store, v->snapshotter, &can, NULL);
+	if (can & SNAPSHOT_OVERLAY_WHITEOUTS) {
+		autoclose int fd = snapshot_layer_fd(c, v->snapshotter, v->snapshot_key, NULL);
+
+		return fd < 0 ? 0 : engine_tree_size(fd, ".");
+	}
+	/* A copy: what it has grown by. */
+	if (snapshot_usage(c, v->snapshotter, v->snapshot_key, &usage, NULL) < 0)
+		return 0;
+	return MAX(usage.size - lower, (int64_t)0);
+}
+
 void container_sizes(const struct docker_api *d, const struct container_view *v, struct json *j)
 {
 	const struct store_ctx c = store_of(d, v);
 	autofree char *key = xstrdup(v->snapshot_key ? v->snapshot_key : "");
-	int64_t own = 0, all = 0;
+	int64_t lower = 0, own;
 
 	while (*key) {
 		CLEANUP(snapshot_info_done) struct snapshot_info info = { 0 };
 		struct snapshot_usage usage = { 0 };
 
-		if (snapshot_usage(&c, v->snapshotter, key, &usage, NULL) < 0 ||
-		    snapshot_stat(&c, v->snapshotter, key, &info, NULL) < 0)
+		if (snapshot_stat(&c, v->snapshotter, key, &info, NULL) < 0)
 			break;
-		if (str_equal(key, v->snapshot_key))
-			own = usage.size;
-		all += usage.size;
+		if (!str_equal(key, v->snapshot_key) &&
+		    snapshot_usage(&c, v->snapshotter, key, &usage, NULL) < 0)
+			break;
+		lower += usage.size;
 		str_replace(&key, info.parent ? info.parent : "");
 	}
+	own = own_size(&c, v, lower);
 	json_set_int(j, "SizeRw", own);
-	json_set_int(j, "SizeRootFs", all);
+	json_set_int(j, "SizeRootFs", lower + own);
+}
+
+void container_list_sizes(const struct docker_api *d, const struct container_view *v,
+			  struct json *j)
+{
+	container_sizes(d, v, j);
+	if (json_get_int(j, "SizeRw", 0) == 0)
+		json_del(j, "SizeRw");
 }

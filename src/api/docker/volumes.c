@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/docker/internal.h"
 #include "base/mem.h"
+#include "base/parse.h"
 
 #include <string.h>
 
@@ -10,10 +11,10 @@ static struct json *volume_document(const struct volume_view *v)
 
 	json_set_time(j, "CreatedAt", v->created_at);
 	json_set_string(j, "Driver", "local");
-	json_set(j, "Labels", v->labels.n > 0 ? json_new_kvs(&v->labels) : NULL);
+	json_set(j, "Labels", v->has_labels ? json_new_kvs(&v->labels) : NULL);
 	json_set_string(j, "Mountpoint", v->mountpoint);
 	json_set_string(j, "Name", v->name);
-	json_set(j, "Options", v->options.n > 0 ? json_new_kvs(&v->options) : NULL);
+	json_set(j, "Options", v->has_options ? json_new_kvs(&v->options) : NULL);
 	json_set_string(j, "Scope", "local");
 	return j;
 }
@@ -41,13 +42,31 @@ static bool volume_matches(const struct filters *f, const struct volume_view *v)
 	       filters_labels(f, &v->labels);
 }
 
+static bool bad_flag(const char *value, const void *arg)
+{
+	bool flag;
+
+	*(const char **)(uintptr_t)arg = value;
+	return parse_bool(value, &flag) < 0;
+}
+
+static int check_values(const struct filters *f, struct error *err)
+{
+	const char *value = "";
+
+	if (filters_has(f, "dangling") && filters_any(f, "dangling", bad_flag, &value))
+		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid filter 'dangling=[%s]'",
+				 value);
+	return 0;
+}
+
 HANDLER(volumes_list)
 {
 	CLEANUP(filters_done) struct filters f = { 0 };
 	CLEANUP(volume_views_done) struct volume_views views = { 0 };
 	struct json *reply, *list;
 
-	if (filters_parse(r, list_filters, &f, err) < 0 ||
+	if (filters_parse(r, list_filters, &f, err) < 0 || check_values(&f, err) < 0 ||
 	    engine_volume_list(api_engine(r), api_ns(r), &views, err) < 0)
 		return -1;
 	reply = json_new_object();
@@ -69,7 +88,7 @@ HANDLER(volumes_create)
 	autojson struct json *body = NULL;
 	const char *name, *driver;
 
-	if (http_body_json(r, &body, err) < 0 || json_get_kvs(body, "Labels", &labels, err) < 0 ||
+	if (api_body_json(r, &body, err) < 0 || json_get_kvs(body, "Labels", &labels, err) < 0 ||
 	    json_get_kvs(body, "DriverOpts", &options, err) < 0)
 		return -1;
 	name = json_get_string(body, "Name");
@@ -79,8 +98,11 @@ HANDLER(volumes_create)
 			err, ERROR_NOT_FOUND,
 			"create %s: error looking up volume plugin %s: plugin \"%s\" not found",
 			name ? name : "", driver, driver);
-	if (engine_volume_create(api_engine(r), api_ns(r), str_empty(name) ? NULL : name, &labels,
-				 &options, &v, err) < 0)
+	if (engine_volume_create(api_engine(r), api_ns(r), str_empty(name) ? NULL : name,
+				 json_type(json_get(body, "Labels")) == JSON_NULL ? NULL : &labels,
+				 json_type(json_get(body, "DriverOpts")) == JSON_NULL ? NULL
+										      : &options,
+				 &v, err) < 0)
 		return -1;
 	http_reply_json(r, 201, volume_document(&v));
 	return 0;
@@ -135,7 +157,8 @@ HANDLER(volumes_prune)
 		json_add(deleted, json_new_string(v->name));
 		reclaimed += MAX(size, 0);
 	}
-	json_set(reply, "VolumesDeleted", deleted);
+	json_set(reply, "VolumesDeleted",
+		 json_array_len(deleted) > 0 ? deleted : (json_unref(deleted), NULL));
 	json_set_int(reply, "SpaceReclaimed", reclaimed);
 	http_reply_json(r, 200, reply);
 	return 0;
