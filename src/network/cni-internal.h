@@ -15,7 +15,8 @@ struct cni_loaded {
 	char *text;   /* the list as cni_list_format() has it; NULL: none */
 	char *reason; /* why there is none, or why its plugins cannot be used */
 	char *load_error;
-	bool asks; /* has plugins that must be asked for their status */
+	bool external; /* has plugins that are not built in, */
+	bool asks;     /* which can be asked for their status */
 };
 
 struct cni_watch;

@@ -110,7 +110,7 @@ static char *missing_plugin(const struct cni *c, const struct cni_list *l)
 	return NULL;
 }
 
-static bool must_ask(const struct cni *c, const struct cni_list *l)
+static bool has_external(const struct cni *c, const struct cni_list *l)
 {
 	autostrv struct strv builtin = STRV_INIT;
 
@@ -156,7 +156,8 @@ void cni_load(const struct cni *c, struct cni_loaded *ret)
 		ret->file = TAKE_PTR(path);
 		ret->text = cni_list_format(&l);
 		ret->reason = missing_plugin(c, &l);
-		ret->asks = must_ask(c, &l);
+		ret->external = has_external(c, &l);
+		ret->asks = ret->external && l.version >= CNI_1_1_0;
 	}
 	if (bad.len)
 		ret->load_error = xstrdup(bad.data);

@@ -602,6 +602,25 @@ static int list_owned(uint16_t family, const char *owner, unsigned what, struct 
 	return 0;
 }
 
+/* With the lock held. A transaction that fails costs the kernel 10 ms: so it is asked first. */
+static int guard(const struct element *x)
+{
+	struct elements l = { 0 };
+	int r = list_elements(NFPROTO_IPV4, x->map, &l);
+	bool there = r == 0 && has_element(l.v, l.n, x);
+
+	free(l.v);
+	if (r < 0 || there)
+		return r;
+	r = add_elements(NFPROTO_IPV4, x, 1, /* replace= */ false);
+	if (r != -ENOENT)
+		return r;
+	r = make_table(NFPROTO_IPV4);
+	if (r == 0)
+		r = make_guard();
+	return r < 0 ? r : add_elements(NFPROTO_IPV4, x, 1, /* replace= */ false);
+}
+
 int cni_nft_guard(const char *ifname, struct error *err)
 {
 	struct element x = { .map = MAP_LOCALNET, .key_len = IFNAMSIZ };
@@ -609,14 +628,7 @@ int cni_nft_guard(const char *ifname, struct error *err)
 
 	snprintf((char *)x.key, IFNAMSIZ, "%s", ifname);
 	pthread_mutex_lock(&lock);
-	r = add_elements(NFPROTO_IPV4, &x, 1, /* replace= */ false);
-	if (r == -ENOENT) {
-		r = make_table(NFPROTO_IPV4);
-		if (r == 0)
-			r = make_guard();
-		if (r == 0)
-			r = add_elements(NFPROTO_IPV4, &x, 1, /* replace= */ false);
-	}
+	r = guard(&x);
 	pthread_mutex_unlock(&lock);
 	return r < 0 && r != -EEXIST ? error_errno(err, -r, "guard '%s'", ifname) : 0;
 }

@@ -146,12 +146,12 @@ void cni_reload_and_ask(struct cni *c, bool ask)
 	cni_load(c, &loaded);
 	/* Only this function writes, under `reload`. */
 	changed = !str_equal(loaded.text, c->loaded.text) || c->loaded.reason || !c->asked;
-	if (ask && loaded.text && !loaded.reason && loaded.asks &&
+	if (ask && loaded.text && !loaded.reason && loaded.external &&
 	    cni_list_parse(loaded.text, strlen(loaded.text), /* single= */ false, &list, &e) == 0) {
 		cni_builtin_types(c, &list, &builtin);
 		if (changed)
 			check_versions(c, &loaded, &list, &builtin);
-		if (!loaded.reason && list.version >= CNI_1_1_0)
+		if (!loaded.reason && loaded.asks)
 			ask_status(c, &list, &builtin, &e);
 	}
 	pthread_mutex_lock(&c->lock);

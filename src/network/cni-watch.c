@@ -87,8 +87,10 @@ static uint64_t next_look(const struct cni_watch *w)
 	/* That a directory is empty need not be found out again and again. */
 	if (c->loaded.reason && (c->loaded.text || !w->event))
 		ms = RESCAN_MISSING_MS;
+	else if (c->loaded.external && !c->asked)
+		ms = 0;
 	else if (c->loaded.asks)
-		ms = c->asked ? RESCAN_ASKING_MS : 0;
+		ms = RESCAN_ASKING_MS;
 	pthread_mutex_unlock(&c->lock);
 	return ms;
 }
