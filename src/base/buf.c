@@ -78,6 +78,24 @@ int buf_append(struct buf *b, const void *p, size_t n)
 	return 0;
 }
 
+int buf_move(struct buf *b, struct buf *from)
+{
+	int r = 0;
+
+	if (b->len > 0 || b->overflow || from->len > b->max) {
+		r = buf_append(b, from->data, from->len);
+		if (r == 0)
+			buf_clear(from);
+		return r;
+	}
+	buf_done(b);
+	b->data = from->data;
+	b->len = from->len;
+	b->alloc = from->alloc;
+	*from = BUF_INIT(from->max);
+	return 0;
+}
+
 int buf_puts(struct buf *b, const char *s)
 {
 	return buf_append(b, s, strlen(s));

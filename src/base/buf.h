@@ -28,6 +28,9 @@ void buf_clear(struct buf *b);
 /* Detaches the bytes (malloc'ed, NUL-terminated); the buffer becomes empty. */
 char *buf_steal(struct buf *b, size_t *ret_len);
 int buf_append(struct buf *b, const void *p, size_t n);
+/* As buf_append() of all that `from` has; without a copy when b is empty. `from` becomes empty,
+ * unless this fails. */
+int buf_move(struct buf *b, struct buf *from);
 int buf_puts(struct buf *b, const char *s);
 int buf_putc(struct buf *b, char c);
 int buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -32,6 +32,31 @@ static void test_buf_grows_to_its_ceiling(void **state)
 	assert_int_equal(buf_puts(&b, "a"), 0);
 }
 
+static void test_buf_move(void **state)
+{
+	autobuf struct buf a = BUF_INIT(8), b = BUF_INIT(20);
+
+	assert_int_equal(buf_puts(&b, "one"), 0);
+	const char *data = b.data;
+	assert_int_equal(buf_move(&a, &b), 0);
+	assert_ptr_equal(a.data, data);
+	assert_string_equal(a.data, "one");
+	assert_int_equal(b.len, 0);
+	assert_int_equal(a.max, 8);
+	assert_int_equal(buf_puts(&b, "two"), 0);
+	assert_int_equal(buf_move(&a, &b), 0);
+	assert_string_equal(a.data, "onetwo");
+	assert_string_equal(b.data, "");
+	assert_int_equal(buf_move(&a, &b), 0);
+	assert_int_equal(buf_puts(&b, "three"), 0);
+	assert_int_equal(buf_move(&a, &b), -ENOBUFS);
+	assert_string_equal(b.data, "three");
+	buf_done(&a);
+	assert_int_equal(buf_puts(&b, " is too long"), 0);
+	assert_int_equal(buf_move(&a, &b), -ENOBUFS);
+	assert_true(a.overflow);
+}
+
 static void test_buf_steal_and_consume(void **state)
 {
 	autobuf struct buf b = BUF_INIT(BUF_NO_LIMIT);
@@ -251,6 +276,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_buf_grows_to_its_ceiling),
 		cmocka_unit_test(test_buf_steal_and_consume),
+		cmocka_unit_test(test_buf_move),
 		cmocka_unit_test(test_arena),
 		cmocka_unit_test(test_strv),
 		cmocka_unit_test(test_strv_env),

@@ -155,6 +155,15 @@ static int refuse_large(struct grpc_call *c, size_t len)
 	return -1;
 }
 
+static void pack(const ProtobufCMessage *m, size_t len, struct buf *out)
+{
+	grpc_frame_prefix(out, len);
+	buf_reserve(out, len);
+	protobuf_c_message_pack(m, (uint8_t *)out->data + out->len);
+	protobuf_repair(m->descriptor, out->data + out->len, len);
+	buf_advance(out, len);
+}
+
 int grpc_call_send(struct grpc_call *c, const ProtobufCMessage *m)
 {
 	size_t len = protobuf_c_message_get_packed_size(m);
@@ -162,14 +171,12 @@ int grpc_call_send(struct grpc_call *c, const ProtobufCMessage *m)
 
 	if (len > GRPC_MESSAGE_MAX)
 		return refuse_large(c, len);
-	autofree uint8_t *packed = xmalloc(len + 1);
-	protobuf_c_message_pack(m, packed);
-	protobuf_repair(m->descriptor, packed, len);
+	autobuf struct buf framed = BUF_INIT(GRPC_SEND_MAX);
+	pack(m, len, &framed);
 	pthread_mutex_lock(&c->lock);
 	if (!c->finished && !c->cancelled) {
 		if (c->in_flight + c->out.len + len > GRPC_SEND_MAX ||
-		    !grpc_call_hold(c, &c->held_out, GRPC_PREFIX + len) ||
-		    grpc_frame(&c->out, packed, len) < 0)
+		    !grpc_call_hold(c, &c->held_out, framed.len) || buf_move(&c->out, &framed) < 0)
 			set_status(c, ERROR_RESOURCE_EXHAUSTED, "too much waits for the client");
 		else
 			result = c->in_flight + c->out.len > GRPC_SEND_HIGH;

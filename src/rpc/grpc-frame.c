@@ -66,7 +66,7 @@ bool grpc_deframer_is_empty(const struct grpc_deframer *d)
 	return d->n_prefix == 0;
 }
 
-int grpc_frame(struct buf *out, const void *p, size_t n)
+int grpc_frame_prefix(struct buf *out, size_t n)
 {
 	uint8_t prefix[GRPC_PREFIX] = { 0, (uint8_t)(n >> 24), (uint8_t)(n >> 16),
 					(uint8_t)(n >> 8), (uint8_t)n };
@@ -74,10 +74,14 @@ int grpc_frame(struct buf *out, const void *p, size_t n)
 	if (n > UINT32_MAX)
 		return -ENOBUFS;
 	int r = buf_reserve(out, sizeof(prefix) + n);
-	if (r < 0)
-		return r;
-	buf_append(out, prefix, sizeof(prefix));
-	return buf_append(out, p, n);
+	return r < 0 ? r : buf_append(out, prefix, sizeof(prefix));
+}
+
+int grpc_frame(struct buf *out, const void *p, size_t n)
+{
+	int r = grpc_frame_prefix(out, n);
+
+	return r < 0 ? r : buf_append(out, p, n);
 }
 
 int grpc_timeout_parse(const char *s, int64_t *ret_ns)

@@ -31,6 +31,8 @@ enum grpc_frame_result grpc_deframer_feed(struct grpc_deframer *d, const uint8_t
 					  struct error *err);
 /* True between messages: a stream may end here. */
 bool grpc_deframer_is_empty(const struct grpc_deframer *d);
+/* The prefix of a message of n bytes, and room for these. */
+int grpc_frame_prefix(struct buf *out, size_t n);
 /* Prefix and message. */
 int grpc_frame(struct buf *out, const void *p, size_t n);
 

@@ -139,7 +139,7 @@ void grpc_stream_flush(struct grpc_call *c)
 			buf_consume(&c->sending, c->sent);
 			c->sent = 0;
 		}
-		buf_append(&c->sending, c->out.data, c->out.len);
+		buf_move(&c->sending, &c->out);
 		c->ending = c->finished;
 		c->in_flight = c->sending.len - c->sent;
 	}
