@@ -7,6 +7,7 @@
 
 #include "api/cri/cri.h"
 #include "api/cri/packed.h"
+#include "base/list.h"
 #include "engine/sandbox.h"
 #include "image/service.h"
 
@@ -20,6 +21,7 @@ struct cri_api {
 	struct store *store;
 	struct retry *sandboxes, *containers; /* being made */
 	struct cri_events *events;
+	struct list pulls; /* loop: under way */
 	struct samples *samples;
 	struct packed_cache *packed_sandboxes, *packed_containers; /* entries of lists */
 	struct grpc_method *runtime_methods; /* of all files, ends with name NULL */
@@ -65,6 +67,8 @@ extern const struct grpc_method cri_image_methods[];
 char *cri_canonical(struct arena *a, const char *familiar);
 
 /* --- pull.c --- */
+/* Loop thread, when no pull runs any more. */
+void cri_pulls_free(struct cri_api *api);
 int cri_pull_image(struct grpc_call *c, const ProtobufCMessage *request, ProtobufCMessage *reply,
 		   struct error *err);
 

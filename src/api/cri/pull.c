@@ -22,6 +22,9 @@
 
 /* Counted: the pulling thread and the loop. */
 struct pull_watch {
+	struct list node; /* of the API's pulls; loop */
+	struct loop_timer *timer;
+	struct cri_api *api;
 	atomic_uint refs;
 	struct loop *loop;
 	struct cancel *pull;   /* what the pull obeys */
@@ -40,32 +43,56 @@ static void watch_unref(struct pull_watch *w)
 	free(w);
 }
 
+static void watch_forget(struct pull_watch *w)
+{
+	list_remove(&w->node);
+	watch_unref(w);
+}
+
 static void watch_tick(void *arg)
 {
 	struct pull_watch *w = arg;
 
 	if (w->ended) {
-		watch_unref(w);
+		watch_forget(w);
 		return;
 	}
 	if (time_monotonic() - w->progressed > w->timeout)
 		w->stalled = true;
 	if (w->stalled || cancel_is_set(w->client))
 		cancel_trigger(w->pull);
-	loop_timer_start(w->loop, WATCH_TICK_MS, watch_tick, w);
+	w->timer = loop_timer_start(w->loop, WATCH_TICK_MS, watch_tick, w);
+}
+
+static void watch_begin(void *arg)
+{
+	struct pull_watch *w = arg;
+
+	list_append(&w->api->pulls, &w->node);
+	watch_tick(w);
+}
+
+void cri_pulls_free(struct cri_api *api)
+{
+	LIST_FOREACH (w, &api->pulls, struct pull_watch, node) {
+		loop_timer_cancel(w->timer);
+		watch_forget(w);
+	}
 }
 
 static struct pull_watch *watch_new(struct grpc_call *c)
 {
 	struct pull_watch *w = xnew(struct pull_watch);
 
+	list_init(&w->node);
+	w->api = cri_of(c);
 	w->refs = 2;
 	w->loop = cri_of(c)->config.loop;
 	w->pull = cancel_new();
 	w->client = cancel_ref(grpc_call_cancel(c));
 	w->timeout = cri_of(c)->config.pull_timeout;
 	w->progressed = time_monotonic();
-	loop_post(w->loop, watch_tick, w);
+	loop_post(w->loop, watch_begin, w);
 	return w;
 }
 

@@ -78,6 +78,7 @@ struct cri_api *cri_api_new(const struct cri_config *config)
 	struct cri_api *a = xnew(struct cri_api);
 
 	a->config = *config;
+	list_init(&a->pulls);
 	a->engine = config->engine;
 	a->images = engine_images(config->engine);
 	a->store = engine_store(config->engine);
@@ -115,6 +116,7 @@ void cri_api_free(struct cri_api *a)
 {
 	if (!a)
 		return;
+	cri_pulls_free(a);
 	cri_events_free(a->events);
 	packed_cache_free(a->packed_sandboxes);
 	packed_cache_free(a->packed_containers);
