@@ -510,7 +510,6 @@ static void test_crash(void **state)
 	struct port_mapping port = { .protocol = tcp, .host_port = 18080, .container_port = 80 };
 	autofree char *path = path_join(f->dir, "cni/results/pods-aaaa-eth0", NULL);
 	autobuf struct buf b = BUF_INIT(1 << 20);
-	autoerror struct error err = ERROR_INIT;
 
 	start_list(f, "1.0.0", /* binaries= */ false);
 	pod_open(&a);

@@ -133,8 +133,7 @@ static void test_results(void **state)
 		"{\"cniVersion\":\"2.0.0\"}",
 		"{\"cniVersion\":\"1.0.0\",\"ips\":[{}]}",
 		"{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"10.0.0.1\"}]}",
-		"{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"10.0.0.1/"
-		"8\",\"gateway\":\"x\"}]}",
+		"{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"1::/8\",\"gateway\":\"x\"}]}",
 		"{\"cniVersion\":\"1.0.0\",\"interfaces\":[{\"mac\":\"x\"}]}",
 		"{\"cniVersion\":\"1.0.0\",\"routes\":[{\"gw\":\"10.0.0.1\"}]}",
 		"{\"ip4\":{\"ip\":\"10.0.0.1\"}}",

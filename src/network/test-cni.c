@@ -684,6 +684,29 @@ static void test_watch(void **state)
 	assert_int_equal(w.step, 2);
 }
 
+/* The loop does not wait for plugins: until they have been asked there is no network. */
+static void test_watch_asks(void **state)
+{
+	struct fixture *f = *state;
+	autostrv struct strv bin = STRV_INIT;
+	struct cni_config c = config(f, &bin);
+	struct watcher w = { .f = f, .deadline = time_monotonic() + 30 * NSEC_PER_SEC };
+
+	write_file(f, "net.d/10-net.conflist", LIST("1.1.0"), 0644);
+	w.loop = loop_new(NULL);
+	w.jobs = jobs_new(w.loop);
+	c.loop = w.loop;
+	c.jobs = w.jobs;
+	assert_int_equal(cni_new(&c, &f->cni, NULL), 0);
+	assert_log(f, "");
+	assert_status(f, false, "its plugins have not been asked yet");
+	loop_timer_start(w.loop, 1, watch_step, &w);
+	loop_run(w.loop);
+	jobs_free(w.jobs);
+	loop_free(w.loop);
+	assert_int_equal(w.step, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -700,6 +723,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_status_command, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_watch, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_watch_asks, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
