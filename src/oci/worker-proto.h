@@ -49,8 +49,8 @@
  *     directories that the layer needs but does not describe, made 0755 root:root; "." is the
  *     layer's root. Names that are not UTF-8 come in "paths64":[base64...] of the same packet.
  *   > {"event":"unpacked","diff_id":"sha256:...","raw":N,"bytes":N,"entries":N,"skipped":N}
- *     raw: the archive's size, uncompressed; bytes: data of regular files; skipped: devices and attributes that the system does not
- *     allow
+ *     raw: the archive's size, uncompressed; bytes: data of regular files; skipped: devices and
+ *     attributes that the system does not allow
  *     FAILED_PRECONDITION with message "needs parent": a hard link into a lower layer and no lower
  *     root.
  * kistl-image load       (docker-archive or OCI layout tar, perhaps compressed)
