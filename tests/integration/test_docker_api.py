@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Engine API raw: what is off answers as the Engine does, registries are asked, every field of HostConfig."""
 
+import io
 import json
+import socket
+import tarfile
 import time
 
 import pytest
@@ -297,3 +300,127 @@ def test_list_follows_changes(api, docker):
     api("DELETE", f"/containers/{c}", want=204)
     assert entry() is None
     api("DELETE", f"/networks/{n}", want=204)
+
+
+# ---- attach, raw ----
+
+
+def dial(daemon, request):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(30)
+    s.connect(str(daemon.socket))
+    s.sendall(request)
+    return s
+
+
+def read_until(s, data, word):
+    while word not in data:
+        got = s.recv(65536)
+        if not got:
+            return data
+        data += got
+    return data
+
+
+def frame(data, opcode=1):
+    """A masked one, as clients send it; short."""
+    mask = b"\x01\x02\x03\x04"
+    return bytes([0x80 | opcode, 0x80 | len(data)]) + mask + bytes(c ^ mask[i % 4] for i, c in enumerate(data))
+
+
+def frames(data):
+    """Payloads of complete unmasked frames."""
+    found = []
+    while len(data) >= 2:
+        n, at = data[1] & 127, 2
+        if n == 126:
+            n, at = int.from_bytes(data[2:4], "big"), 4
+        if len(data) < at + n:
+            break
+        found.append((data[0] & 15, data[at:at + n]))
+        data = data[at + n:]
+    return found
+
+
+def test_attach_by_websocket(api, daemon):
+    c = api("POST", "/containers/create", {"Image": "busybox", "Cmd": ["sh", "-c", "read x; echo got $x; echo err >&2; read y; echo $y"],
+                                          "OpenStdin": True, "StdinOnce": True}, 201)["Id"]
+    api("POST", f"/containers/{c}/start", want=204)
+    s = dial(daemon, (f"GET /v1.41/containers/{c}/attach/ws?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: x\r\n"
+                      "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").encode())
+    head, _, rest = read_until(s, b"", b"\r\n\r\n").partition(b"\r\n\r\n")
+    assert b" 101 " in head and b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head, head
+    s.sendall(frame(b"hello\n"))
+    s.sendall(frame(b"", 9))  # a ping
+    data = read_until(s, rest, b"err\n")
+    s.sendall(frame(b"bye\n"))
+    data = read_until(s, data, b"bye\n")
+    while got := s.recv(4096):
+        data += got
+    got = frames(data)
+    assert b"".join(p for o, p in got if o == 2) in (b"got hello\nerr\nbye\n", b"err\ngot hello\nbye\n")
+    assert {o for o, _ in got} == {2, 10, 8}
+    s.close()
+    bad = dial(daemon, f"GET /v1.41/containers/{c}/attach/ws HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert b" 400 " in read_until(bad, b"", b"handshake")
+    bad.close()
+
+
+def test_input_sent_ahead(api, daemon):
+    """Bytes that come in one piece with the request are the container's input."""
+    c = api("POST", "/containers/create", {"Image": "busybox", "Cmd": ["cat"], "OpenStdin": True, "StdinOnce": True}, 201)["Id"]
+    api("POST", f"/containers/{c}/start", want=204)
+    s = dial(daemon, (f"POST /v1.41/containers/{c}/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\n"
+                      "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\nahead\n").encode())
+    s.sendall(b"later\n")
+    s.shutdown(socket.SHUT_WR)
+    data = b""
+    while got := s.recv(4096):
+        data += got
+    assert b"ahead\n" in data and data.endswith(b"later\n"), data
+    s.close()
+
+
+# ---- Docker's SDK ----
+
+
+def test_sdk(daemon, image):
+    """Files, commits, imports, volumes, diffs by python3-docker."""
+    import docker
+
+    client = docker.DockerClient(base_url=f"unix://{daemon.socket}", version="1.41", timeout=60)
+    try:
+        box = client.containers.create("busybox", ["sh", "-c", "echo hi >/made; sleep 100"], name="sdk")
+        box.start()
+        for _ in range(100):
+            if box.exec_run(["cat", "/made"]).output == b"hi\n":
+                break
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as t:
+            info = tarfile.TarInfo("put")
+            info.size = 3
+            t.addfile(info, io.BytesIO(b"put"))
+        assert box.put_archive("/", out.getvalue())
+        stream, stat = box.get_archive("/put")
+        assert stat["name"] == "put" and stat["size"] == 3
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as t:
+            assert t.extractfile("put").read() == b"put"
+        assert {"Path": "/put", "Kind": 1} in box.diff()
+        made = box.commit("sdk-image", "1", changes=["CMD [\"cat\", \"/put\"]"], author="me", message="m")
+        assert client.containers.run("sdk-image:1", remove=True) == b"put"
+        assert made.history()[0]["Comment"] == "m"
+        exported = b"".join(box.export())
+        client.api.import_image_from_data(exported, repository="sdk-import", tag="1")
+        assert client.containers.run("sdk-import:1", ["cat", "/made"], remove=True) == b"hi\n"
+        v = client.volumes.create("sdk-volume", driver_opts={"type": "tmpfs", "device": "tmpfs"}, labels={"a": "b"})
+        assert client.containers.run("busybox", ["grep", "-c", "/v tmpfs", "/proc/mounts"], remove=True,
+                                     volumes={"sdk-volume": {"bind": "/v"}}) == b"1\n"
+        assert v.attrs["Labels"] == {"a": "b"} and client.volumes.prune({"label": ["a=b"]})
+        box.remove(force=True)
+        for name in ("sdk-image:1", "sdk-import:1"):
+            client.images.remove(name)
+        assert client.df()["Containers"] in ([], None)
+    finally:
+        client.close()
+        daemon.clean(images=False)

@@ -4,19 +4,23 @@
  * daemon sees none of its bytes and may die meanwhile.
  */
 
+#include "api/docker/bridge.h"
 #include "api/docker/internal.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "http/websocket.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 struct handover {
 	struct engine *engine;
 	char *ns, *id, *detach_keys;
 	struct attach_options options;
 	unsigned height, width;
-	bool is_exec, logs, stream, announced;
+	bool is_exec, logs, stream, announced, websocket;
 	int fd;
+	int client;  /* of a bridge, which begins when the shim has the other end */
 	char *extra; /* bytes that the client sent ahead */
 	size_t n_extra;
 };
@@ -27,6 +31,8 @@ static void handover_free(struct handover *h)
 		engine_attach_settle(h->engine, h->ns, h->id);
 	if (h->fd >= 0)
 		close(h->fd);
+	if (h->client >= 0)
+		close(h->client);
 	free(h->ns);
 	free(h->id);
 	free(h->detach_keys);
@@ -57,7 +63,7 @@ static void replay_logs(const struct handover *h)
 		return;
 	fs_set_nonblock(h->fd, false);
 	while (log_reader_next(reader, &line, NULL) > 0 &&
-	       write_frame(h->fd, !tty, line.is_stderr, line.data, line.len) == 0)
+	       write_frame(h->fd, h->options.mux, line.is_stderr, line.data, line.len) == 0)
 		continue;
 	log_reader_free(reader);
 }
@@ -70,13 +76,47 @@ static void tell(int fd, bool mux, bool is_stderr, const char *message)
 	write_frame(fd, mux, is_stderr, line, strlen(line));
 }
 
+static void start_bridge(void *arg)
+{
+	struct handover *h = arg;
+
+	bridge_start(engine_loop(h->engine), TAKE_FD(h->client), TAKE_FD(h->fd), h->websocket,
+		     h->extra, h->n_extra);
+	handover_free(h);
+}
+
+/* From here on h->fd is one end of a socket pair, and a bridge has the client and the other end. */
+static int insert_bridge(struct handover *h)
+{
+	struct handover *b = xnew(struct handover);
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		free(b);
+		return -errno;
+	}
+	b->engine = h->engine;
+	b->websocket = h->websocket;
+	b->extra = TAKE_PTR(h->extra);
+	b->n_extra = h->n_extra;
+	b->client = TAKE_FD(h->fd);
+	b->fd = pair[0];
+	h->fd = pair[1];
+	loop_post(engine_loop(h->engine), start_bridge, b);
+	return 0;
+}
+
 static void hand_over(void *arg)
 {
 	struct handover *h = arg;
 	autoerror struct error err = ERROR_INIT;
-	autoclose int told = dup(h->fd);
 	int r;
 
+	if ((h->websocket || h->n_extra > 0) && insert_bridge(h) < 0) {
+		handover_free(h);
+		return;
+	}
+	autoclose int told = dup(h->fd);
 	if (h->logs)
 		replay_logs(h);
 	if (h->is_exec)
@@ -119,6 +159,7 @@ static struct handover *handover_new(struct http_request *r)
 	h->detach_keys = xstrdup(api_query(r, "detachKeys"));
 	h->options.detach_keys = h->detach_keys;
 	h->fd = -EBADF;
+	h->client = -EBADF;
 	return h;
 }
 
@@ -127,7 +168,7 @@ static const char *stream_type(const struct http_request *r, bool mux)
 	return mux && api_at_least(r, 42) ? MUX_STREAM : RAW_STREAM;
 }
 
-HANDLER(container_attach)
+static int attach(struct http_request *r, bool websocket, struct error *err)
 {
 	CLEANUP(container_view_freep) struct container_view *v = NULL;
 	struct handover *h;
@@ -143,11 +184,32 @@ HANDLER(container_attach)
 	h->options.in = h->stream && http_query_bool(r, "stdin", false);
 	h->options.out = http_query_bool(r, "stdout", false);
 	h->options.errs = http_query_bool(r, "stderr", false);
-	h->options.mux = !tty;
+	h->options.mux = !tty && !websocket;
+	h->websocket = websocket;
 	h->announced = true;
 	engine_attach_announce(h->engine, h->ns, h->id);
-	http_upgrade(r, stream_type(r, !tty), on_upgraded, h);
+	http_upgrade(r, websocket ? NULL : stream_type(r, !tty), on_upgraded, h);
 	return 0;
+}
+
+HANDLER(container_attach)
+{
+	return attach(r, /* websocket */ false, err);
+}
+
+/* Output comes as it is, not multiplexed: that is what Docker's has. */
+HANDLER(container_attach_ws)
+{
+	char accept[WEBSOCKET_ACCEPT_SIZE];
+	const char *key = http_header(r, "Sec-WebSocket-Key");
+
+	if (!websocket_has_token(http_header(r, "Upgrade"), "websocket") || !key)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "attach/ws: the request is no WebSocket handshake");
+	if (websocket_accept(key, accept, err) < 0)
+		return -1;
+	http_set_header(r, "Sec-WebSocket-Accept", accept);
+	return attach(r, /* websocket */ true, err);
 }
 
 static int exec_parse(const struct json *body, struct exec_config *c, struct error *err)

@@ -94,7 +94,7 @@ static const struct http_route routes[] = {
 	{ "POST", "/build/cancel", docker_unsupported, 0, 0 },
 	{ "POST", "/session", docker_unsupported, 0, 0 },
 	{ "POST", "/grpc", docker_unsupported, 0, 0 },
-	{ "GET", "/containers/{id}/attach/ws", docker_unsupported, 0, 0 },
+	{ "GET", "/containers/{id}/attach/ws", docker_container_attach_ws, 0, 0 },
 	{ "POST", "/networks/{id}/connect", docker_network_connect, 0, BODY_MAX },
 	{ "POST", "/networks/{id}/disconnect", docker_network_disconnect, 0, BODY_MAX },
 	{ "POST", "/containers/{id}/checkpoints", docker_experimental, 0, BODY_MAX },

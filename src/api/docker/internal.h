@@ -151,6 +151,7 @@ HANDLER(container_top);
 HANDLER(containers_prune);
 HANDLER(container_wait);
 HANDLER(container_attach);
+HANDLER(container_attach_ws);
 HANDLER(container_logs);
 HANDLER(container_stats);
 HANDLER(exec_create);
