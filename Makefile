@@ -1,6 +1,6 @@
 # What people type. The work is meson's; this only names it.
 #
-#   make            build into build/: kistl, kistld, kistl-shim, kistl-image
+#   make            build into build/: kistl, kistld, kistl-shim, kistl-pause, kistl-image
 #   make hello      install what is needed, build, run a container from an image made on the spot
 #   make check      all tests
 #   make install PREFIX=/usr/local DESTDIR=
@@ -53,7 +53,9 @@ check-unit: all build-asan/build.ninja build-tsan/build.ninja
 	ninja -C build-tsan
 	$(SUDO) env $(TSAN) meson test -C build-tsan --no-rebuild --print-errorlogs $(TSAN_TESTS)
 	# The shim has one thread, and a sanitizer that holds back its SIGCHLD: it comes from elsewhere.
-	$(SUDO) env $(TSAN) build-tsan/src/engine/test-engine-run $(abspath $(BUILD))/kistl-shim
+	for t in run pods; do \
+		$(SUDO) env $(TSAN) build-tsan/src/engine/test-engine-$$t $(abspath $(BUILD))/kistl-shim || exit 1; \
+	done
 
 check-integration: all
 	$(SUDO) env KISTL_BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q -p no:cacheprovider \
