@@ -255,7 +255,7 @@ int container_join_networks(struct container *c, int netns, struct endpoints *re
 	autofree struct endpoint_request *requests = xnew_array(struct endpoint_request, n);
 	autofree struct strv *lists = xnew_array(struct strv, 2 * n);
 	requested_ports(k, &ports);
-	autofree struct port_mapping *free_later = ports.v;
+	autofree struct port_mapping *free_later UNUSED = ports.v;
 	const struct netspace_request r = {
 		.container_id = c->id,
 		.name = c->name,
@@ -380,7 +380,7 @@ static int connect_running(struct container *c, const struct endpoint_spec *s, s
 
 static int disconnect_running(struct container *c, const char *network, struct error *err)
 {
-	CLEANUP(endpoints_done) struct endpoints now = { 0 }, before = { 0 };
+	CLEANUP(endpoints_done) struct endpoints now = { 0 };
 	autoclose int netns = open_netns(c, err);
 
 	if (netns < 0 ||

@@ -86,8 +86,7 @@ int engine_sandbox_run(struct engine *e, const char *ns, struct sandbox_config *
 	if (check(e, config, err) < 0)
 		return -1;
 	random_hex(32, id);
-	struct sandbox *s = sandbox_new(e, ns, id);
-	CLEANUP(sandbox_releasep) struct sandbox *held = s;
+	CLEANUP(sandbox_releasep) struct sandbox *s = sandbox_new(e, ns, id);
 	s->busy = true;
 	s->making = true;
 	s->created_at = time_realtime();
