@@ -16,11 +16,16 @@
 /* One for each of dozens of threads would keep many times the memory that is in use. */
 #define MALLOC_ARENAS 2
 
+/* What is larger goes back at its end. By itself the C library learns from the first large message
+ * to keep such memory. */
+#define MALLOC_LARGE (1 << 20)
+
 static void prepare_process(void)
 {
 	struct rlimit files;
 
 	mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+	mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE);
 	umask(022);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < NOFILE_MAX) {
 		files.rlim_cur = MIN(files.rlim_max, (rlim_t)NOFILE_MAX);
