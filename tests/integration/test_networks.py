@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -400,8 +401,8 @@ def test_connect_and_disconnect(docker, daemon):
     assert "user specified IP address is supported on user defined networks only" in \
         docker("network", "connect", "--ip", "1.2.3.4", "bridge", "c2", code=1).err
     assert "has active endpoints" in docker("network", "rm", "live", code=1).err
-    events = docker.lines("events", "--since", "1h", "--until", "0s", "--filter", "type=network", "--filter",
-                          "event=disconnect", "--format", "{{.Actor.Attributes.name}}")
+    events = docker.lines("events", "--since", "1h", "--until", f"{time.time() + 0.2:.3f}", "--filter",
+                          "type=network", "--filter", "event=disconnect", "--format", "{{.Actor.Attributes.name}}")
     assert events.count("live") >= 1
 
 
