@@ -20,6 +20,7 @@ struct services {
 	struct pod_services *pods;
 	struct containerd_api *containerd;
 	struct runtime_entry *runtimes;
+	struct shim_events listeners;
 	struct ttrpc_service shim_events;
 };
 
@@ -105,14 +106,27 @@ static int start_engine(struct services *s, const struct config *c, struct loop 
 	return engine_new(&engine, &s->engine, err);
 }
 
-static int start_containerd(struct services *s, struct loop *loop, struct jobs *jobs,
-			    struct error *err)
+static const char *runtime_path(void *arg, const char *name)
+{
+	const struct config *c = arg;
+
+	return config_runtime_path(c, name[0] ? name : c->default_runtime);
+}
+
+static int start_containerd(struct services *s, const struct config *c, struct loop *loop,
+			    struct jobs *jobs, struct error *err)
 {
 	const struct containerd_config config = {
 		.loop = loop,
 		.jobs = jobs,
 		.store = s->store,
 		.images = s->images,
+		.root = c->root,
+		.state = c->state,
+		.shim = c->shim,
+		.address = c->socket,
+		.runtime = runtime_path,
+		.runtime_arg = (void *)(uintptr_t)c,
 		.pods = {
 			.ns = CRI_NAMESPACE,
 			.container = cri_containerd_container,
@@ -137,7 +151,7 @@ struct services *services_start(const struct config *config, struct loop *loop, 
 	}
 	s->docker = docker_api_new(s->engine);
 	if (pod_services_start(s->pods, s->engine, err) < 0 ||
-	    start_containerd(s, loop, jobs, err) < 0) {
+	    start_containerd(s, config, loop, jobs, err) < 0) {
 		services_stop(s);
 		return NULL;
 	}
@@ -178,6 +192,7 @@ void services_stop(struct services *s)
 
 const struct ttrpc_service *services_shim_events(struct services *s)
 {
-	shim_events_service(s->engine, &s->shim_events);
+	s->listeners = (struct shim_events){ s->engine, s->containerd };
+	shim_events_service(&s->listeners, &s->shim_events);
 	return &s->shim_events;
 }

@@ -10,6 +10,7 @@
 #include "rpc/grpc.h"
 #include "rpc/ttrpc-server.h"
 
+struct containerd_api;
 struct engine;
 struct services;
 
@@ -28,5 +29,10 @@ void services_stop(struct services *s);
 /* containerd's ttrpc event service, through which shims report. Lives as long as s. */
 const struct ttrpc_service *services_shim_events(struct services *s);
 
-/* The same for an engine. */
-void shim_events_service(struct engine *e, struct ttrpc_service *ret);
+/* Who is told of them. */
+struct shim_events {
+	struct engine *engine;
+	struct containerd_api *containerd;
+};
+
+void shim_events_service(const struct shim_events *to, struct ttrpc_service *ret);

@@ -63,12 +63,13 @@ static Google__Protobuf__Any *any_message(struct arena *arena, const char *url, 
 	return any;
 }
 
-static Google__Protobuf__Any *runtime_options(struct arena *arena, const struct task_create *r)
+static Google__Protobuf__Any *runtime_options(struct arena *arena, const struct task *t,
+					      const struct task_create *r)
 {
 	Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
 
 	o.binary_name = lend(r->runtime);
-	o.root = lend(RUNTIME_ROOT);
+	o.root = arena_printf(arena, "%s/" RUNTIME_DIR, t->m->config.state);
 	o.systemd_cgroup = r->systemd_cgroup;
 	ProtobufCBinaryData packed = protobuf_pack(arena, &o.base);
 	return any_message(arena, "containerd.runc.v1.Options", packed.data, packed.len);
@@ -96,7 +97,7 @@ int task_create(struct task *t, const struct task_create *r, int *ret_pid, struc
 	request.stdin = lend(r->stdin_uri);
 	request.stdout = lend(r->stdout_uri);
 	request.stderr = lend(r->stderr_uri);
-	request.options = runtime_options(&arena, r);
+	request.options = runtime_options(&arena, t, r);
 	if (task_call(t, "Create", &request.base, SHIM_CREATE_MS,
 		      &containerd__task__v3__create_task_response__descriptor, &arena, &response,
 		      err) < 0)

@@ -84,7 +84,8 @@ bool filter_use(struct tasks *m, const char *key, struct json *spec)
 
 void filter_learn(struct task *t, const char *key)
 {
-	autofree char *path = path_join(RUNTIME_ROOT, t->ns, t->id, "seccomp.bpf", NULL);
+	autofree char *path = path_join(t->m->config.state, RUNTIME_DIR, t->ns, t->id,
+					"seccomp.bpf", NULL);
 	autobuf struct buf program = BUF_INIT(FILTER_MAX);
 	autobuf struct buf text = BUF_INIT(2 * FILTER_MAX);
 

@@ -12,8 +12,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Where OCI runtimes keep their state, in a directory for each namespace. */
-#define RUNTIME_ROOT "/run/kistl-runtime"
+/* Below state: where OCI runtimes keep theirs, in a directory for each namespace. */
+#define RUNTIME_DIR "runtime"
 
 /* Below state and root, as containerd names it. */
 #define TASK_DIR "io.containerd.runtime.v2.task"

@@ -105,21 +105,29 @@ static void from_v2(const Io__Containerd__Cgroups__V2__Metrics *m, struct task_s
 		s->oom_kills = m->memory_events->oom_kill;
 }
 
-int task_stats(struct task *t, struct task_stats *ret, struct error *err)
+int task_metrics(struct task *t, struct arena *a, Google__Protobuf__Any **ret, struct error *err)
 {
-	autoarena struct arena arena = ARENA_INIT;
 	Containerd__Task__V3__StatsRequest request = CONTAINERD__TASK__V3__STATS_REQUEST__INIT;
 	Containerd__Task__V3__StatsResponse *response = NULL;
-	ProtobufCMessage *m = NULL;
 
 	request.id = t->id;
 	if (task_call(t, "Stats", &request.base, SHIM_CALL_MS,
-		      &containerd__task__v3__stats_response__descriptor, &arena, &response,
-		      err) < 0)
+		      &containerd__task__v3__stats_response__descriptor, a, &response, err) < 0)
 		return -1;
-	const Google__Protobuf__Any *any = response->stats;
-	if (!any)
+	if (!response->stats)
 		return error_set(err, ERROR_UNAVAILABLE, "the shim of '%s' gave no stats", t->id);
+	*ret = response->stats;
+	return 0;
+}
+
+int task_stats(struct task *t, struct task_stats *ret, struct error *err)
+{
+	autoarena struct arena arena = ARENA_INIT;
+	Google__Protobuf__Any *any = NULL;
+	ProtobufCMessage *m = NULL;
+
+	if (task_metrics(t, &arena, &any, err) < 0)
+		return -1;
 	*ret = (struct task_stats){ 0 };
 	if (str_has_suffix(any->type_url, "io.containerd.cgroups.v1.Metrics")) {
 		if (protobuf_unpack(&arena, &io__containerd__cgroups__v1__metrics__descriptor,

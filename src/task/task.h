@@ -14,6 +14,7 @@
  * ended), UNAVAILABLE (the shim is gone), DEADLINE_EXCEEDED, and what the shim says.
  */
 
+#include "base/arena.h"
 #include "base/json.h"
 #include "base/mount.h"
 #include "loop/job.h"
@@ -165,6 +166,10 @@ struct task_stats {
 };
 
 int task_stats(struct task *t, struct task_stats *ret, struct error *err);
+/* As the shim tells them, in the arena: io.containerd.cgroups.v1.Metrics or .v2.Metrics. */
+struct Google__Protobuf__Any;
+int task_metrics(struct task *t, struct arena *a, struct Google__Protobuf__Any **ret,
+		 struct error *err);
 
 /* Ends it all, whatever stage it is in: kills what runs, deletes, shuts the shim down (or cleans up
  * after a dead one), removes the bundle. Always succeeds in the end; idempotent; no exit is

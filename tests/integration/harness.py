@@ -247,10 +247,10 @@ def processes():
     return found
 
 
-def container_cgroups():
+def container_cgroups(state):
     """Container ids with a cgroup under any controller, or a state directory of their OCI runtime."""
     ids = set()
-    for pattern in ("/sys/fs/cgroup/*/kistl/*", "/sys/fs/cgroup/kistl/*", "/run/kistl-runtime/*/*"):
+    for pattern in ("/sys/fs/cgroup/*/kistl/*", "/sys/fs/cgroup/kistl/*", f"{state}/runtime/*/*"):
         for path in glob.glob(pattern):
             if os.path.isdir(path) and re.fullmatch(r"[0-9a-f]{64}", os.path.basename(path)):
                 ids.add(os.path.basename(path))
@@ -285,7 +285,7 @@ class Daemon:
             f'init = "/usr/bin/docker-init"\nhosts-dirs = ["{self.hosts_dir}"]\n' + config)
         self.log_path = self.base / "kistld.log"
         self.process, self.notify = None, None
-        self.cgroups_before = container_cgroups()
+        self.cgroups_before = container_cgroups(self.state)
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TZ": "UTC", "LANG": "C.UTF-8"}
         self.client = Client([program("kistl")], {**environment, "KISTL_HOST": self.host,
                                                   "KISTL_ROOT": str(self.root), "KISTL_STATE": str(self.state)})
@@ -413,7 +413,7 @@ class Daemon:
 
     def left_cgroups(self):
         """New since the start, and nobody's: no process of another instance names the container."""
-        new = container_cgroups() - self.cgroups_before
+        new = container_cgroups(self.state) - self.cgroups_before
         if not new:
             return []
         commands = "\n".join(p[2] for p in processes().values())

@@ -30,7 +30,7 @@ class Ctr:
     def __call__(self, *args, code=0, stdin=b"", ns=None):
         command = ["ctr", "-a", self.socket, *(["-n", ns] if ns else []), *args]
         out = subprocess.run(command, input=stdin, capture_output=True, timeout=60)
-        assert out.returncode == code, (command, out.returncode, out.stdout, out.stderr)
+        assert code is None or out.returncode == code, (command, out.returncode, out.stdout, out.stderr)
         return out.stdout.decode(errors="replace") if code == 0 else out.stderr.decode(errors="replace")
 
     def rows(self, *args, **kw):
@@ -403,3 +403,101 @@ def test_events(api, ctr):
         events.Publish(topic="no-slash", event={"type_url": "x.Y"})
     assert not any(t.startswith("/snapshot") for _, t, _ in seen)
     call.cancel()
+
+
+BUSYBOX = "docker.io/library/busybox:latest"
+
+
+@pytest.fixture
+def run(ctr, image, api):
+    """ctr run of the busybox image; what a test leaves is removed."""
+    yield lambda *args, **kw: ctr("run", *args, **kw)
+    tasks = api("tasks.v1.Tasks", "default")
+    for row in ctr.rows("tasks", "ls"):
+        ctr("tasks", "delete", "-f", row[0])
+    assert not tasks.List().tasks
+    for row in ctr.rows("containers", "ls"):
+        ctr("containers", "rm", row[0])
+
+
+def test_run(run, ctr):
+    assert run("--rm", BUSYBOX, "one", "echo", "hello") == "hello\n"
+    run("--rm", BUSYBOX, "one", "sh", "-c", "exit 7", code=7)
+    assert run("--rm", BUSYBOX, "one", "head", "-c", "5", stdin=b"input from here") == "input"
+    assert run("--rm", "--env", "A=b", "--cwd", "/tmp", BUSYBOX, "one", "sh", "-c", "echo $A; pwd") == "b\n/tmp\n"
+    assert run("--rm", "--runc-binary", "runc", BUSYBOX, "one", "echo", "by runc") == "by runc\n"
+    assert "executable file" in run("--rm", BUSYBOX, "one", "/nosuch", code=1)
+    assert "nosuch is not known" in run("--rm", "--runtime", "io.containerd.nosuch.v1", BUSYBOX, "one", "true", code=1)
+    assert not ctr.rows("tasks", "ls") and not ctr.rows("containers", "ls")
+
+
+def test_run_rootfs(run, tmp_path):
+    root = tmp_path / "rootfs"
+    (root / "bin").mkdir(parents=True)
+    subprocess.run(["cp", "/bin/busybox", str(root / "bin/sh")], check=True)
+    assert run("--rm", "--rootfs", str(root), "own", "/bin/sh", "-c", "echo from a directory") == "from a directory\n"
+
+
+def test_task(run, ctr, daemon):
+    run("-d", BUSYBOX, "two", "sleep", "1000")
+    pid = next(r[1] for r in ctr.rows("tasks", "ls") if r[0] == "two")
+    assert os.path.exists(f"/proc/{pid}")
+    assert "already exists" in ctr("tasks", "start", "-d", "two", code=1)
+    assert ctr("tasks", "exec", "--exec-id", "x", "two", "echo", "inside") == "inside\n"
+    assert ctr("tasks", "exec", "--exec-id", "x", "two", "cat", stdin=b"piped") == "piped"
+    ctr("tasks", "exec", "--exec-id", "x", "two", "sh", "-c", "exit 9", code=9)
+    assert pid in [r[0] for r in ctr.rows("tasks", "ps", "two")]
+    assert re.search(r"memory.usage\S* +[1-9]", ctr("tasks", "metrics", "two"))
+    ctr("tasks", "pause", "two")
+    assert ["two", pid, "PAUSED"] in ctr.rows("tasks", "ls")
+    ctr("tasks", "resume", "two")
+    daemon.restart(kill=True)
+    assert ["two", pid, "RUNNING"] in ctr.rows("tasks", "ls")
+    assert ctr("tasks", "exec", "--exec-id", "y", "two", "echo", "again") == "again\n"
+    assert "stopped" in ctr("tasks", "delete", "two", code=1)
+    ctr("tasks", "kill", "-s", "KILL", "two")
+    assert until(lambda: ["two", pid, "STOPPED"] in ctr.rows("tasks", "ls"))
+    ctr("tasks", "delete", "two")
+    assert not ctr.rows("tasks", "ls")
+
+
+def test_wait_and_events(run, ctr, api):
+    tasks, seen = api("tasks.v1.Tasks", "default"), []
+    call = api("events.v1.Events").Subscribe(filters=['topic~="^/tasks/",event.container_id==three'])
+
+    def collect():
+        try:
+            for e in call:
+                seen.append(e.topic)
+        except grpc.RpcError:
+            pass  # cancelled below
+
+    threading.Thread(target=collect, daemon=True).start()
+    run("-d", BUSYBOX, "three", "sleep", "1000")
+    waits = [tasks.Wait(container_id="three", _future=True) for _ in range(40)]
+    gone = tasks.Wait(container_id="three", _future=True)
+    gone.cancel()
+    assert tasks.Get(container_id="three").process.status == 2
+    tasks.Kill(container_id="three", signal=9)
+    for w in waits:
+        assert w.result(30).exit_status == 137
+    assert tasks.Wait(container_id="three").exit_status == 137
+    assert until(lambda: "/tasks/exit" in seen)
+    done = tasks.Delete(container_id="three")
+    assert done.exit_status == 137 and done.exited_at.seconds > 0
+    for method in (tasks.Get, tasks.Wait, tasks.Delete, tasks.Start, tasks.Kill):
+        with fails("NOT_FOUND", "not found"):
+            method(container_id="three")
+    with fails("NOT_FOUND"):
+        tasks.Create(container_id="nothing")
+    ctr("containers", "rm", "three")
+    call.cancel()
+
+
+def test_shim_killed(run, ctr, daemon, api):
+    run("-d", BUSYBOX, "four", "sleep", "1000")
+    wait = api("tasks.v1.Tasks", "default").Wait(container_id="four", _future=True)
+    for pid in daemon.shims():
+        os.kill(pid, 9)
+    assert wait.result(30).exit_status in (137, 255)
+    assert until(lambda: not ctr.rows("tasks", "ls"))

@@ -24,7 +24,6 @@ from harness import CommandError, background, container_cgroups, links, processe
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
-RUNTIME_STATE = "/run/kistl-runtime/default"
 LAYERS = 6
 
 
@@ -133,7 +132,7 @@ def runtime_state(d):
     """Ids of this daemon's containers that an OCI runtime has state of."""
     log = d.log()
     with contextlib.suppress(FileNotFoundError):
-        return {i for i in os.listdir(RUNTIME_STATE) if i in log}
+        return {i for i in os.listdir(d.state / "runtime/default") if i in log}
     return set()
 
 
@@ -144,7 +143,7 @@ def traces(d):
         "bundles": {p.name for p in d.state.glob("io.containerd.runtime.v2.task/*/*")},
         "hidden bundles": {p.name for p in d.state.glob("io.containerd.runtime.v2.task/*/.*")},
         "sockets": len(list(d.state.glob("s/*"))),
-        "cgroups": {i for i in container_cgroups() - d.cgroups_before if i in d.log()},
+        "cgroups": {i for i in container_cgroups(d.state) - d.cgroups_before if i in d.log()},
         "runtime": runtime_state(d),
         "ports": len([x for x in links() if x.get("master") == d.bridge]),
         "mounts": d.left_mounts(),

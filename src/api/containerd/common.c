@@ -2,6 +2,7 @@
 /* The API's life, the table of its services, and what all of them translate. */
 #include "api/containerd/internal.h"
 
+#include "api/containerd/task-table.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/mount.h"
@@ -77,6 +78,22 @@ static char *load_uuid(const struct store *s, struct error *err)
 	return TAKE_PTR(uuid);
 }
 
+static int start_tasks(struct containerd_api *a, struct error *err)
+{
+	const struct task_table_config config = {
+		.loop = a->config.loop,
+		.jobs = a->config.jobs,
+		.store = a->config.store,
+		.root = a->config.root,
+		.state = a->config.state,
+		.shim = a->config.shim,
+		.address = a->config.address,
+	};
+
+	a->tasks = task_table_new(&config, err);
+	return a->tasks ? task_table_recover(a->tasks, err) : -1;
+}
+
 struct containerd_api *containerd_api_new(const struct containerd_config *config, struct error *err)
 {
 	autofree char *uuid = load_uuid(config->store, err);
@@ -87,6 +104,10 @@ struct containerd_api *containerd_api_new(const struct containerd_config *config
 	a->config = *config;
 	a->uuid = TAKE_PTR(uuid);
 	a->exchange = exchange_new(config->loop);
+	if (start_tasks(a, err) < 0) {
+		containerd_api_free(a);
+		return NULL;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		a->services[a->n_services++] = (struct grpc_service){
 			.descriptor = table[i].descriptor,
@@ -102,10 +123,16 @@ void containerd_api_add(struct containerd_api *a, struct grpc_server *server)
 		grpc_server_add(server, &a->services[i]);
 }
 
+void containerd_api_event(struct containerd_api *a, const Containerd__Types__Envelope *e)
+{
+	exchange_forward(a->exchange, e);
+}
+
 void containerd_api_free(struct containerd_api *a)
 {
 	if (!a)
 		return;
+	task_table_free(a->tasks);
 	exchange_free(a->exchange);
 	free(a->uuid);
 	free(a);

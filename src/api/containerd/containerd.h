@@ -29,12 +29,22 @@ struct containerd_config {
 	struct jobs *jobs;
 	struct store *store;
 	struct image_service *images;
+	const char *root, *state;
+	const char *shim;    /* path of kistl-shim */
+	const char *address; /* the daemon's socket, for shims' events */
+	/* Binary of the OCI runtime with this name, "" for the default one; NULL: unknown. */
+	const char *(*runtime)(void *arg, const char *name);
+	void *runtime_arg;
 	struct containerd_view pods;
 };
 
-/* What config points to is borrowed for the life of the API. */
+/* What config points to is borrowed for the life of the API. Blocks: takes over the tasks that an
+ * earlier daemon left. */
 struct containerd_api *containerd_api_new(const struct containerd_config *config,
 					  struct error *err);
 void containerd_api_add(struct containerd_api *a, struct grpc_server *server);
+/* What shims report, for subscribers. Any thread. */
+struct Containerd__Types__Envelope;
+void containerd_api_event(struct containerd_api *a, const struct Containerd__Types__Envelope *e);
 /* Loop thread, after the server's end. NULL is fine. */
 void containerd_api_free(struct containerd_api *a);

@@ -57,6 +57,11 @@ static Google__Protobuf__Any *text_to_any(struct arena *a, const char *text, con
 	return any;
 }
 
+Google__Protobuf__Any *ctrd_runtime_options(struct arena *a, const struct container_record *r)
+{
+	return text_to_any(a, r->runtime_options, "");
+}
+
 static void add_extensions(struct arena *a, container_message *out, const struct kvs *extensions)
 {
 	out->extensions = message_array(a, extensions->n);
@@ -78,7 +83,7 @@ static container_message *make(struct arena *a, const struct container_record *r
 	out->image = message_text(a, r->image);
 	out->runtime = CTRD_NEW(a, services__containers__v1__container__runtime);
 	out->runtime->name = message_text(a, r->runtime);
-	out->runtime->options = text_to_any(a, r->runtime_options, "");
+	out->runtime->options = ctrd_runtime_options(a, r);
 	out->spec = text_to_any(a, r->spec, SPEC_TYPE);
 	out->snapshotter = message_text(a, r->snapshotter);
 	out->snapshot_key = message_text(a, r->snapshot_key);

@@ -7,6 +7,7 @@
 #include "base/mount.h"
 #include "oci/image.h"
 #include "rpc/message.h"
+#include "store/containers.h"
 #include "store/filter.h"
 
 #include "containerd.types.pb-c.h"
@@ -17,6 +18,7 @@
 struct containerd_api {
 	struct containerd_config config;
 	struct exchange *exchange;
+	struct task_table *tasks;
 	char *uuid; /* stable for a root directory */
 	struct grpc_service services[CONTAINERD_SERVICES];
 	size_t n_services;
@@ -55,6 +57,10 @@ void items_add(struct arena *a, struct items *i, void *item);
 extern const struct grpc_method version_methods[], introspection_methods[], namespaces_methods[],
 	leases_methods[], content_methods[], images_methods[], snapshots_methods[],
 	containers_methods[], diff_methods[], events_methods[], tasks_methods[];
+
+/* --- containers.c --- */
+/* Of a record, in the arena; NULL for none. */
+Google__Protobuf__Any *ctrd_runtime_options(struct arena *a, const struct container_record *r);
 
 /* --- content-write.c --- */
 int content_service_write(struct grpc_call *c, const ProtobufCMessage *m, struct error *err);
