@@ -205,9 +205,9 @@ static void complete(const struct bridge_conf *c, struct cni_info *i)
 
 		ip->interface = 2;
 		if (ip->gateway.len == 0 && c->gateway) {
-			struct cni_addr base = cni_net_base(&ip->address);
+			struct ip base = cni_net_base(&ip->address);
 
-			ip->gateway = cni_addr_next(&base);
+			ip->gateway = cni_net_next(&base);
 		}
 		if (c->default_gateway && !has_default_route(i, any.addr.len))
 			cni_info_add_route(i, &any, &ip->gateway);
@@ -240,7 +240,7 @@ struct inside {
 	struct cni_link link;
 };
 
-static const struct cni_addr *first_gateway(const struct cni_info *i, uint8_t len)
+static const struct ip *first_gateway(const struct cni_info *i, uint8_t len)
 {
 	for (size_t k = 0; k < i->ips.n; k++) {
 		if (i->ips.v[k].gateway.len == len)
@@ -290,7 +290,7 @@ static int configure_inside(void *arg, struct error *err)
 		return -1;
 	for (size_t k = 0; k < i->routes.n; k++) {
 		const struct cni_route *r = &i->routes.v[k];
-		const struct cni_addr *gateway =
+		const struct ip *gateway =
 			r->gateway.len ? &r->gateway : first_gateway(i, r->dst.addr.len);
 		autoerror struct error e = ERROR_INIT;
 
@@ -313,7 +313,7 @@ static int ensure_gateway(struct netlink *nl, const struct bridge_conf *c,
 
 		if (h->addr.len != gateway->addr.len)
 			continue;
-		if (cni_addr_equal(&h->addr, &gateway->addr) && h->prefix == gateway->prefix)
+		if (ip_compare(&h->addr, &gateway->addr) == 0 && h->prefix == gateway->prefix)
 			return 0;
 		if (h->addr.len == 16 && !cni_net_contains(h, &gateway->addr) &&
 		    !cni_net_contains(gateway, &h->addr))
@@ -535,7 +535,7 @@ static int bridge_del(const struct cni_call *call, const struct json *config, st
 static bool in_nets(const struct cni_nets *nets, const struct cni_net *n)
 {
 	for (size_t k = 0; k < nets->n; k++) {
-		if (nets->v[k].prefix == n->prefix && cni_addr_equal(&nets->v[k].addr, &n->addr))
+		if (nets->v[k].prefix == n->prefix && ip_compare(&nets->v[k].addr, &n->addr) == 0)
 			return true;
 	}
 	return false;

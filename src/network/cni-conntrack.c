@@ -39,7 +39,7 @@ static void search_reset(void *arg)
 struct tuple {
 	uint8_t protocol;
 	uint16_t port;
-	struct cni_addr dst;
+	struct ip dst;
 };
 
 static void read_part(const struct nlattr *part, struct tuple *t)
@@ -70,7 +70,7 @@ static bool wanted(const struct search *s, const struct tuple *t)
 
 		if (p->protocol == IPPROTO_UDP && t->protocol == IPPROTO_UDP &&
 		    p->host_port == t->port &&
-		    (p->host.len == 0 || cni_addr_equal(&p->host, &t->dst)))
+		    (p->host.len == 0 || ip_compare(&p->host, &t->dst) == 0))
 			return true;
 	}
 	return false;

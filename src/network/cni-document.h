@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strv.h"
-#include "network/cni-addr.h"
+#include "network/cni-net.h"
 
 #define CNI_DOCUMENT_MAX (1 << 20)
 #define CNI_PLUGINS_MAX 64
@@ -64,13 +64,13 @@ struct cni_interface {
 
 struct cni_ip {
 	struct cni_net address;
-	struct cni_addr gateway; /* len 0: none */
-	int interface;		 /* index, -1: not said */
+	struct ip gateway; /* len 0: none */
+	int interface;	   /* index, -1: not said */
 };
 
 struct cni_route {
 	struct cni_net dst;
-	struct cni_addr gateway;
+	struct ip gateway;
 };
 
 /* A result of any version. */
@@ -102,8 +102,7 @@ struct json *cni_info_encode(const struct cni_info *i);
 void cni_info_add_interface(struct cni_info *i, const char *name, const char *mac,
 			    const char *sandbox);
 void cni_info_add_ip(struct cni_info *i, const struct cni_ip *ip);
-void cni_info_add_route(struct cni_info *i, const struct cni_net *dst,
-			const struct cni_addr *gateway);
+void cni_info_add_route(struct cni_info *i, const struct cni_net *dst, const struct ip *gateway);
 /* [{"dst": ..., "gw": ...}]; known members only where `strict`: UNIMPLEMENTED for others. */
 int cni_routes_parse(const struct json *routes, struct cni_info *ret, bool strict,
 		     struct error *err);

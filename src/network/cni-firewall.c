@@ -101,7 +101,7 @@ static int firewall_check(const struct cni_call *call UNUSED, const struct json 
 		char text[CNI_NET_STRING_MAX];
 		size_t n;
 
-		cni_addr_format(&prev.ips.v[k].address.addr, text);
+		ip_format(&prev.ips.v[k].address.addr, text);
 		if (cni_nft_accepted(&prev.ips.v[k].address.addr, &n, err) < 0)
 			return -1;
 		if (n < 2)

@@ -24,7 +24,7 @@
 
 struct range {
 	struct cni_net subnet;
-	struct cni_addr first, last, gateway;
+	struct ip first, last, gateway;
 	unsigned set;
 };
 
@@ -34,7 +34,7 @@ struct host_local {
 	unsigned sets;
 	char *dir;
 	int dir_fd, lock_fd;
-	struct cni_addr wanted[RANGES_MAX];
+	struct ip wanted[RANGES_MAX];
 	size_t n_wanted;
 	struct cni_info routes;
 };
@@ -49,26 +49,26 @@ static void host_local_done(struct host_local *h)
 	free(h->dir);
 }
 
-static bool within(const struct range *r, const struct cni_addr *a)
+static bool within(const struct range *r, const struct ip *a)
 {
-	return a->len == r->first.len && cni_addr_compare(a, &r->first) >= 0 &&
-	       cni_addr_compare(a, &r->last) <= 0;
+	return a->len == r->first.len && ip_compare(a, &r->first) >= 0 &&
+	       ip_compare(a, &r->last) <= 0;
 }
 
-static int optional(const struct json *j, const char *key, struct cni_addr *ret, struct error *err)
+static int optional(const struct json *j, const char *key, struct ip *ret, struct error *err)
 {
 	const char *s = json_get_string(j, key);
 
-	if (!str_empty(s) && cni_addr_parse(s, ret) < 0)
+	if (!str_empty(s) && ip_parse(s, ret) < 0)
 		return error_set(err, ERROR_FAILED_PRECONDITION, "ipam: %s: invalid address '%s'",
 				 key, s);
 	return 0;
 }
 
 /* Broadcast addresses are not for hosts. */
-static struct cni_addr last_usable(const struct cni_net *n)
+static struct ip last_usable(const struct cni_net *n)
 {
-	struct cni_addr a = cni_net_last(n);
+	struct ip a = cni_net_last(n);
 
 	if (a.len == 4)
 		a.b[3]--;
@@ -79,7 +79,7 @@ static int range_parse(const struct json *j, unsigned set, struct range *ret, st
 {
 	const char *subnet = json_get_string(j, "subnet");
 	struct range r = { .set = set };
-	struct cni_addr base;
+	struct ip base;
 
 	if (cni_net_parse(subnet, &r.subnet) < 0)
 		return error_set(err, ERROR_FAILED_PRECONDITION, "ipam: invalid subnet '%s'",
@@ -88,17 +88,17 @@ static int range_parse(const struct json *j, unsigned set, struct range *ret, st
 	if (r.subnet.prefix + 2 > r.subnet.addr.len * 8U)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 				 "ipam: network %s is too small to allocate from", subnet);
-	if (!cni_addr_equal(&base, &r.subnet.addr))
+	if (ip_compare(&base, &r.subnet.addr) != 0)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 				 "ipam: network %s has host bits set", subnet);
-	r.gateway = r.first = cni_addr_next(&base);
+	r.gateway = r.first = cni_net_next(&base);
 	r.last = last_usable(&r.subnet);
 	if (optional(j, "gateway", &r.gateway, err) < 0 ||
 	    optional(j, "rangeStart", &r.first, err) < 0 ||
 	    optional(j, "rangeEnd", &r.last, err) < 0)
 		return -1;
 	if (!cni_net_contains(&r.subnet, &r.first) || !cni_net_contains(&r.subnet, &r.last) ||
-	    cni_addr_compare(&r.first, &r.last) > 0)
+	    ip_compare(&r.first, &r.last) > 0)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 				 "ipam: rangeStart and rangeEnd are no range in %s", subnet);
 	*ret = r;
@@ -163,7 +163,7 @@ static int add_wanted(struct host_local *h, const struct cni_call *call, const s
 
 		if (h->n_wanted >= RANGES_MAX)
 			return error_set(err, ERROR_INVALID_ARGUMENT, "too many addresses asked");
-		if (cni_addr_parse(texts.v[i], &h->wanted[h->n_wanted]) < 0) {
+		if (ip_parse(texts.v[i], &h->wanted[h->n_wanted]) < 0) {
 			if (cni_net_parse(texts.v[i], &n) < 0)
 				return error_set(err, ERROR_INVALID_ARGUMENT,
 						 "invalid address '%s' asked", texts.v[i]);
@@ -260,9 +260,9 @@ static int each_address(const struct host_local *h,
 	rewinddir(d);
 	while (r == 0 && (e = readdir(d))) {
 		char owner[OWNER_MAX];
-		struct cni_addr a;
+		struct ip a;
 
-		if (cni_addr_parse(e->d_name, &a) < 0)
+		if (ip_parse(e->d_name, &a) < 0)
 			continue;
 		read_owner(h, e->d_name, owner);
 		r = fn(h, e->d_name, owner, arg);
@@ -315,12 +315,12 @@ static int reserve_file(const struct host_local *h, const char *name, const char
 }
 
 /* 1: taken by another. */
-static int reserve(const struct host_local *h, const struct cni_addr *a, unsigned set,
-		   const char *owner, size_t owner_len, struct error *err)
+static int reserve(const struct host_local *h, const struct ip *a, unsigned set, const char *owner,
+		   size_t owner_len, struct error *err)
 {
 	char name[CNI_NET_STRING_MAX], last[64];
 
-	cni_addr_format(a, name);
+	ip_format(a, name);
 	int r = reserve_file(h, name, owner, owner_len);
 	if (r < 0)
 		return r == -EEXIST ? 1 : error_errno(err, -r, "reserve '%s/%s'", h->dir, name);
@@ -336,8 +336,7 @@ static int reserve(const struct host_local *h, const struct cni_addr *a, unsigne
 	return 0;
 }
 
-static const struct range *range_of(const struct host_local *h, const struct cni_addr *a,
-				    unsigned set)
+static const struct range *range_of(const struct host_local *h, const struct ip *a, unsigned set)
 {
 	for (size_t i = 0; i < h->n; i++) {
 		if (h->ranges[i].set == set && within(&h->ranges[i], a))
@@ -364,15 +363,15 @@ static const struct range *next_range(const struct host_local *h, const struct r
 }
 
 /* Where the last one was given out, so that an address rests as long as possible. */
-static bool last_reserved(const struct host_local *h, unsigned set, struct cni_addr *ret)
+static bool last_reserved(const struct host_local *h, unsigned set, struct ip *ret)
 {
 	char name[64], text[OWNER_MAX];
-	struct cni_addr a;
+	struct ip a;
 
 	snprintf(name, sizeof(name), LAST_PREFIX "%u", set);
 	read_owner(h, name, text);
 	/* The ranges may have changed since. */
-	if (cni_addr_parse(text, &a) < 0 || !range_of(h, &a, set))
+	if (ip_parse(text, &a) < 0 || !range_of(h, &a, set))
 		return false;
 	*ret = a;
 	return true;
@@ -382,20 +381,20 @@ static int allocate_any(const struct host_local *h, unsigned set, const char *ow
 			size_t owner_len, struct cni_ip *ret, struct error *err)
 {
 	const struct range *r = first_range(h, set);
-	struct cni_addr at = r->first, start;
+	struct ip at = r->first, start;
 
 	if (last_reserved(h, set, &at)) {
 		r = range_of(h, &at, set);
-		if (cni_addr_equal(&at, &r->last)) {
+		if (ip_compare(&at, &r->last) == 0) {
 			r = next_range(h, r);
 			at = r->first;
 		} else {
-			at = cni_addr_next(&at);
+			at = cni_net_next(&at);
 		}
 	}
 	start = at;
 	do {
-		if (!cni_addr_equal(&at, &r->gateway)) {
+		if (ip_compare(&at, &r->gateway) != 0) {
 			int n = reserve(h, &at, set, owner, owner_len, err);
 
 			if (n < 0)
@@ -406,18 +405,18 @@ static int allocate_any(const struct host_local *h, unsigned set, const char *ow
 				return 0;
 			}
 		}
-		if (cni_addr_equal(&at, &r->last)) {
+		if (ip_compare(&at, &r->last) == 0) {
 			r = next_range(h, r);
 			at = r->first;
 		} else {
-			at = cni_addr_next(&at);
+			at = cni_net_next(&at);
 		}
-	} while (!cni_addr_equal(&at, &start));
+	} while (ip_compare(&at, &start) != 0);
 	return error_set(err, ERROR_RESOURCE_EXHAUSTED, "no IP addresses available in range set %u",
 			 set);
 }
 
-static int allocate_wanted(const struct host_local *h, unsigned set, const struct cni_addr *a,
+static int allocate_wanted(const struct host_local *h, unsigned set, const struct ip *a,
 			   const char *owner, size_t owner_len, struct cni_ip *ret,
 			   struct error *err)
 {
@@ -425,8 +424,8 @@ static int allocate_wanted(const struct host_local *h, unsigned set, const struc
 	char text[CNI_NET_STRING_MAX];
 	int n;
 
-	cni_addr_format(a, text);
-	if (cni_addr_equal(a, &r->gateway))
+	ip_format(a, text);
+	if (ip_compare(a, &r->gateway) == 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "requested address %s is the gateway's", text);
 	n = reserve(h, a, set, owner, owner_len, err);
@@ -441,7 +440,7 @@ static int allocate(struct host_local *h, unsigned set, const char *owner, size_
 		    struct cni_ip *ret, struct error *err)
 {
 	for (size_t i = 0; i < h->n_wanted; i++) {
-		struct cni_addr a = h->wanted[i];
+		struct ip a = h->wanted[i];
 
 		if (!range_of(h, &a, set))
 			continue;
@@ -529,7 +528,7 @@ static bool release_known(const struct host_local *h, const struct json *config,
 	for (size_t k = 0; k < prev.ips.n; k++) {
 		char name[CNI_NET_STRING_MAX], owner[OWNER_MAX];
 
-		cni_addr_format(&prev.ips.v[k].address.addr, name);
+		ip_format(&prev.ips.v[k].address.addr, name);
 		read_owner(h, name, owner);
 		if (str_equal(owner, s->key) && unlinkat(h->dir_fd, name, 0) == 0)
 			n++;

@@ -32,12 +32,12 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static uint16_t family_of(const struct cni_addr *a)
+static uint16_t family_of(const struct ip *a)
 {
 	return a->len == 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
 }
 
-static uint32_t offset_of(const struct cni_addr *a, bool source)
+static uint32_t offset_of(const struct ip *a, bool source)
 {
 	uint32_t offset = a->len == 4 ? 12 : 8;
 
@@ -76,7 +76,7 @@ static struct nftnl_rule *jump_rule(uint16_t family, const char *chain, const ch
 }
 
 /* Everything from the pod, and to it what belongs to a known connection. */
-static struct nftnl_rule *accept_rule(const struct cni_addr *pod, bool source)
+static struct nftnl_rule *accept_rule(const struct ip *pod, bool source)
 {
 	struct nftnl_rule *r = nft_rule_new(family_of(pod), TABLE, CHAIN);
 	union {
@@ -99,8 +99,8 @@ static struct nftnl_rule *accept_rule(const struct cni_addr *pod, bool source)
 }
 
 struct found {
-	const struct cni_addr *pod; /* rules that compare with it, */
-	const char *jump;	    /* or jump to this chain */
+	const struct ip *pod; /* rules that compare with it, */
+	const char *jump;     /* or jump to this chain */
 	uint64_t *handles;
 	size_t n;
 	unsigned sides; /* 1: from the pod, 2: to it */
@@ -244,7 +244,7 @@ static int ensure_jump(uint16_t family, const char *chain, const char *comment, 
 }
 
 /* With the lock held. */
-static int accept_pod(const struct cni_addr *pod, const char *admin)
+static int accept_pod(const struct ip *pod, const char *admin)
 {
 	CLEANUP(nft_batch_done) struct nft_batch b = { 0 };
 	struct found f = { .pod = pod };
@@ -267,7 +267,7 @@ static int accept_pod(const struct cni_addr *pod, const char *admin)
 	return nft_batch_commit(&b);
 }
 
-int cni_nft_accept(const struct cni_addr *pod, const char *admin, struct error *err)
+int cni_nft_accept(const struct ip *pod, const char *admin, struct error *err)
 {
 	int r;
 
@@ -277,7 +277,7 @@ int cni_nft_accept(const struct cni_addr *pod, const char *admin, struct error *
 	return r < 0 ? error_errno(err, -r, "add rules to iptables' chain '" CHAIN "'") : 0;
 }
 
-static int unaccept_pod(const struct cni_addr *pod)
+static int unaccept_pod(const struct ip *pod)
 {
 	CLEANUP(nft_batch_done) struct nft_batch b = { 0 };
 	struct found f = { .pod = pod };
@@ -304,7 +304,7 @@ static int unaccept_pod(const struct cni_addr *pod)
 	return r == -ENOENT ? 0 : r;
 }
 
-int cni_nft_unaccept(const struct cni_addr *pod, struct error *err)
+int cni_nft_unaccept(const struct ip *pod, struct error *err)
 {
 	int r;
 
@@ -314,7 +314,7 @@ int cni_nft_unaccept(const struct cni_addr *pod, struct error *err)
 	return r < 0 ? error_errno(err, -r, "delete rules of iptables' chain '" CHAIN "'") : 0;
 }
 
-int cni_nft_accepted(const struct cni_addr *pod, size_t *ret, struct error *err)
+int cni_nft_accepted(const struct ip *pod, size_t *ret, struct error *err)
 {
 	struct found f = { .pod = pod };
 	int r = find_rules(family_of(pod), CHAIN, &f);

@@ -213,10 +213,10 @@ static int change_address(struct netlink *nl, unsigned index, const struct cni_n
 		netlink_message(nl, buf, add ? RTM_NEWADDR : RTM_DELADDR,
 				add ? NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK : NLM_F_ACK);
 	struct ifaddrmsg *ifa = mnl_nlmsg_put_extra_header(h, sizeof(*ifa));
-	struct cni_addr broadcast = cni_net_last(n);
+	struct ip broadcast = cni_net_last(n);
 	int r;
 
-	ifa->ifa_family = (uint8_t)cni_addr_family(&n->addr);
+	ifa->ifa_family = (uint8_t)ip_family(&n->addr);
 	ifa->ifa_prefixlen = (uint8_t)n->prefix;
 	ifa->ifa_index = index;
 	if (n->addr.len == 16)
@@ -324,7 +324,7 @@ int cni_link_addresses(struct netlink *nl, unsigned index, struct cni_nets *ret,
 }
 
 int cni_link_add_route(struct netlink *nl, unsigned index, const struct cni_net *dst,
-		       const struct cni_addr *gateway, struct error *err)
+		       const struct ip *gateway, struct error *err)
 {
 	char buf[NETLINK_MESSAGE_MAX], text[CNI_NET_STRING_MAX];
 	struct nlmsghdr *h =
@@ -333,7 +333,7 @@ int cni_link_add_route(struct netlink *nl, unsigned index, const struct cni_net 
 	bool direct = !gateway || gateway->len == 0;
 	int r;
 
-	rt->rtm_family = (uint8_t)cni_addr_family(&dst->addr);
+	rt->rtm_family = (uint8_t)ip_family(&dst->addr);
 	rt->rtm_dst_len = (uint8_t)dst->prefix;
 	rt->rtm_table = RT_TABLE_MAIN;
 	rt->rtm_protocol = RTPROT_BOOT;
@@ -393,7 +393,7 @@ static int on_answer(const struct nlmsghdr *h, void *arg)
 	return MNL_CB_OK;
 }
 
-int cni_link_to(struct netlink *nl, const struct cni_addr *a, char ret[IFNAMSIZ], struct error *err)
+int cni_link_to(struct netlink *nl, const struct ip *a, char ret[IFNAMSIZ], struct error *err)
 {
 	char buf[NETLINK_MESSAGE_MAX], text[CNI_NET_STRING_MAX];
 	struct nlmsghdr *h = netlink_message(nl, buf, RTM_GETROUTE, NLM_F_ACK);
@@ -401,7 +401,7 @@ int cni_link_to(struct netlink *nl, const struct cni_addr *a, char ret[IFNAMSIZ]
 	unsigned oif = 0;
 	int r;
 
-	rt->rtm_family = (uint8_t)cni_addr_family(a);
+	rt->rtm_family = (uint8_t)ip_family(a);
 	rt->rtm_dst_len = (uint8_t)(a->len * 8);
 	mnl_attr_put(h, RTA_DST, a->len, a->b);
 	r = netlink_transact(nl, h, on_answer, &oif);
@@ -409,6 +409,6 @@ int cni_link_to(struct netlink *nl, const struct cni_addr *a, char ret[IFNAMSIZ]
 		r = -ENOENT;
 	if (r == 0)
 		return 0;
-	cni_addr_format(a, text);
+	ip_format(a, text);
 	return error_errno(err, -r, "find the way to %s", text);
 }

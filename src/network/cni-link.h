@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Interfaces, addresses and routes of either family, as pods need them, over netlink.h. */
 
-#include "network/cni-addr.h"
+#include "network/cni-net.h"
 #include "network/netlink.h"
 
 #include <net/if.h>
@@ -56,9 +56,8 @@ void cni_nets_done(struct cni_nets *n);
 int cni_link_addresses(struct netlink *nl, unsigned index, struct cni_nets *ret, struct error *err);
 /* gateway NULL or of length 0: on the link. */
 int cni_link_add_route(struct netlink *nl, unsigned index, const struct cni_net *dst,
-		       const struct cni_addr *gateway, struct error *err);
+		       const struct ip *gateway, struct error *err);
 /* Destinations by way of the interface. */
 int cni_link_routes(struct netlink *nl, unsigned index, struct cni_nets *ret, struct error *err);
 /* Which interface leads to the address: its name. NOT_FOUND. */
-int cni_link_to(struct netlink *nl, const struct cni_addr *a, char ret[IFNAMSIZ],
-		struct error *err);
+int cni_link_to(struct netlink *nl, const struct ip *a, char ret[IFNAMSIZ], struct error *err);

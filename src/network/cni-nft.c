@@ -69,7 +69,7 @@ struct element {
 /* One change at a time in this process: a change may be several transactions. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static uint16_t family_of(const struct cni_addr *a)
+static uint16_t family_of(const struct ip *a)
 {
 	return a->len == 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
 }
@@ -149,7 +149,7 @@ static void load_address(struct nftnl_rule *r, uint16_t family, bool source, uin
 
 static void match_net(struct nftnl_rule *r, bool source, const struct cni_net *n)
 {
-	struct cni_addr base = cni_net_base(n), mask = { .len = base.len };
+	struct ip base = cni_net_base(n), mask = { .len = base.len };
 	static const uint8_t zero[16];
 	struct nftnl_expr *e;
 

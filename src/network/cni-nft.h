@@ -15,11 +15,11 @@
  */
 
 #include "base/error.h"
-#include "network/cni-addr.h"
+#include "network/cni-net.h"
 
 struct cni_port {
-	uint8_t protocol;     /* IPPROTO_TCP ... */
-	struct cni_addr host; /* len 0: any local address */
+	uint8_t protocol; /* IPPROTO_TCP ... */
+	struct ip host;	  /* len 0: any local address */
 	uint16_t host_port, port;
 };
 
@@ -49,7 +49,7 @@ int cni_nft_count(const char *owner, unsigned what, size_t *ret, struct error *e
 /* Of iptables' own "filter" table, as the firewall plugin's iptables would have them: a chain
  * CNI-FORWARD, first in FORWARD, with an overriding chain `admin` first in it, and two rules for
  * each pod. Adding what is there changes nothing. */
-int cni_nft_accept(const struct cni_addr *pod, const char *admin, struct error *err);
-int cni_nft_unaccept(const struct cni_addr *pod, struct error *err);
+int cni_nft_accept(const struct ip *pod, const char *admin, struct error *err);
+int cni_nft_unaccept(const struct ip *pod, struct error *err);
 /* How many of the two rules there are. */
-int cni_nft_accepted(const struct cni_addr *pod, size_t *ret, struct error *err);
+int cni_nft_accepted(const struct ip *pod, size_t *ret, struct error *err);

@@ -67,7 +67,7 @@ static int read_port(const struct json *j, size_t at, struct cni_port *ret, stru
 	ret->port = (uint16_t)port;
 	if (str_empty(ip))
 		return 0;
-	if (cni_addr_parse(ip, &ret->host) < 0)
+	if (ip_parse(ip, &ret->host) < 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 				 "portMappings[%zu]: invalid hostIP '%s'", at, ip);
 	return 0;
@@ -116,7 +116,7 @@ static size_t of_family(const struct portmap *p, uint8_t len, struct cni_port *o
 		if (p->ports[i].host.len != 0 && p->ports[i].host.len != len)
 			continue;
 		out[n] = p->ports[i];
-		if (cni_addr_unspecified(&out[n].host))
+		if (ip_is_any(&out[n].host))
 			out[n].host.len = 0;
 		n++;
 	}
@@ -124,7 +124,7 @@ static size_t of_family(const struct portmap *p, uint8_t len, struct cni_port *o
 }
 
 /* 127.0.0.1 must be routable to the pod. */
-static int open_localnet(const struct cni_addr *pod, struct error *err)
+static int open_localnet(const struct ip *pod, struct error *err)
 {
 	autonetlink struct netlink nl = NETLINK_INIT;
 	char name[IFNAMSIZ];
@@ -150,7 +150,7 @@ static int publish(const struct portmap *p, const struct cni_net *pod, struct er
 	if (cni_nft_publish(p->owner, pod, ports, n, p->snat, err) < 0)
 		return -1;
 	/* After the rules, or new flows would come up again. */
-	if (cni_conntrack_forget(cni_addr_family(&pod->addr), ports, n, &e) < 0)
+	if (cni_conntrack_forget(ip_family(&pod->addr), ports, n, &e) < 0)
 		log_warn("%s: %s, ignoring", p->owner, e.msg);
 	return p->snat && pod->addr.len == 4 ? open_localnet(&pod->addr, err) : 0;
 }

@@ -68,7 +68,7 @@ static int add_ports(struct json *j, const struct cni_request *r, struct error *
 		const char *protocol = str_empty(p->protocol) ? "tcp" : p->protocol;
 		struct json *m;
 		char lower[8] = "";
-		struct cni_addr a;
+		struct ip a;
 
 		if (p->host_port == 0)
 			continue;
@@ -82,7 +82,7 @@ static int add_ports(struct json *j, const struct cni_request *r, struct error *
 			return error_set(err, ERROR_INVALID_ARGUMENT,
 					 "port mapping %zu: invalid port %u:%u", i, p->host_port,
 					 p->container_port);
-		if (!str_empty(p->host_ip) && cni_addr_parse(p->host_ip, &a) < 0)
+		if (!str_empty(p->host_ip) && ip_parse(p->host_ip, &a) < 0)
 			return error_set(err, ERROR_INVALID_ARGUMENT,
 					 "port mapping %zu: invalid host address '%s'", i,
 					 p->host_ip);

@@ -43,13 +43,12 @@ void cni_info_add_ip(struct cni_info *i, const struct cni_ip *ip)
 	i->ips.v[i->ips.n++] = *ip;
 }
 
-void cni_info_add_route(struct cni_info *i, const struct cni_net *dst,
-			const struct cni_addr *gateway)
+void cni_info_add_route(struct cni_info *i, const struct cni_net *dst, const struct ip *gateway)
 {
 	GROW_ARRAY(i->routes.v, i->routes.n);
 	i->routes.v[i->routes.n++] = (struct cni_route){
 		.dst = *dst,
-		.gateway = gateway ? *gateway : (struct cni_addr){ 0 },
+		.gateway = gateway ? *gateway : (struct ip){ 0 },
 	};
 }
 
@@ -62,14 +61,14 @@ static int too_many(const char *what, const struct json *array, struct error *er
 
 /* null and "" are none. */
 static int optional_addr(const struct json *obj, const char *key, const char *where, size_t at,
-			 struct cni_addr *ret, struct error *err)
+			 struct ip *ret, struct error *err)
 {
 	const char *s = json_get_string(obj, key);
 
-	*ret = (struct cni_addr){ 0 };
+	*ret = (struct ip){ 0 };
 	if (str_empty(s))
 		return 0;
-	if (cni_addr_parse(s, ret) < 0)
+	if (ip_parse(s, ret) < 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT, "%s[%zu].%s: invalid address '%s'",
 				 where, at, key, s);
 	return 0;
@@ -92,7 +91,7 @@ int cni_routes_parse(const struct json *routes, struct cni_info *ret, bool stric
 	for (size_t k = 0; k < json_array_len(routes); k++) {
 		const struct json *r = json_array_get(routes, k);
 		const char *dst = json_get_string(r, "dst");
-		struct cni_addr gateway;
+		struct ip gateway;
 		struct cni_net net;
 
 		if (cni_net_parse(dst, &net) < 0)
@@ -225,7 +224,7 @@ static struct json *encode_ips(const struct cni_info *i)
 		cni_net_format(&ip->address, text);
 		json_set_string(j, "address", text);
 		if (ip->gateway.len) {
-			cni_addr_format(&ip->gateway, text);
+			ip_format(&ip->gateway, text);
 			json_set_string(j, "gateway", text);
 		}
 		json_add(array, j);
@@ -249,7 +248,7 @@ struct json *cni_info_encode(const struct cni_info *i)
 		cni_net_format(&i->routes.v[k].dst, text);
 		json_set_string(r, "dst", text);
 		if (i->routes.v[k].gateway.len) {
-			cni_addr_format(&i->routes.v[k].gateway, text);
+			ip_format(&i->routes.v[k].gateway, text);
 			json_set_string(r, "gw", text);
 		}
 		json_add(routes, r);

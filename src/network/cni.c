@@ -129,7 +129,7 @@ static const struct cni_ip *primary(const struct cni *c, const struct cni_info *
 		if (!is_ours(i, ip, ifname))
 			continue;
 		if (c->prefer_order ||
-		    cni_addr_family(&ip->address.addr) == (c->prefer_ipv6 ? AF_INET6 : AF_INET))
+		    ip_family(&ip->address.addr) == (c->prefer_ipv6 ? AF_INET6 : AF_INET))
 			return ip;
 		if (!first)
 			first = ip;
@@ -151,16 +151,16 @@ static int fill_result(const struct cni *c, const struct cni_record *r, struct c
 	ret->network = xstrdup(r->network);
 	ret->json = json_copy(r->result);
 	if (first) {
-		cni_addr_format(&first->address.addr, text);
+		ip_format(&first->address.addr, text);
 		ret->ip = xstrdup(text);
 		ret->prefix = first->address.prefix;
-		cni_addr_format(&first->gateway, text);
+		ip_format(&first->gateway, text);
 		ret->gateway = *text ? xstrdup(text) : NULL;
 	}
 	for (size_t k = 0; k < i.ips.n; k++) {
 		if (&i.ips.v[k] == first || !is_ours(&i, &i.ips.v[k], r->ifname))
 			continue;
-		cni_addr_format(&i.ips.v[k].address.addr, text);
+		ip_format(&i.ips.v[k].address.addr, text);
 		strv_push(&ret->additional_ips, text);
 	}
 	for (size_t k = 0; k < i.interfaces.n && !ret->mac; k++) {

@@ -12,12 +12,11 @@
 
 static void test_addresses(void **state)
 {
-	static const char *const bad[] = {
-		"",   "10.0.0.1",    "10.0.0.1/33", "10.0.0.1/-1",	 "a/8",	       "fd00::/129",
-		"/8", "10.0.0.1/8x", "1.2.3/8",	    "::ffff:1.2.3.4/95", "010.0.0.1/8"
-	};
-	struct cni_net n, m;
-	struct cni_addr a, b;
+	static const char *const bad[] = { "",	      "10.0.0.1",   "10.0.0.1/33", "10.0.0.1/-1",
+					   "a/8",     "fd00::/129", "/8",	   "10.0.0.1/8x",
+					   "1.2.3/8", "010.0.0.1/8" };
+	struct cni_net n;
+	struct ip a, b;
 	char text[CNI_NET_STRING_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
@@ -25,26 +24,23 @@ static void test_addresses(void **state)
 	assert_int_equal(cni_net_parse(NULL, &n), -EINVAL);
 	assert_int_equal(cni_net_parse("10.1.2.3/20", &n), 0);
 	a = cni_net_base(&n);
-	cni_addr_format(&a, text);
+	ip_format(&a, text);
 	assert_string_equal(text, "10.1.0.0");
 	a = cni_net_last(&n);
-	cni_addr_format(&a, text);
+	ip_format(&a, text);
 	assert_string_equal(text, "10.1.15.255");
 	assert_true(cni_net_contains(&n, &a));
-	a = cni_addr_next(&a);
+	a = cni_net_next(&a);
 	assert_false(cni_net_contains(&n, &a));
 	cni_net_format(&n, text);
 	assert_string_equal(text, "10.1.2.3/20");
-	assert_int_equal(cni_net_parse("::ffff:10.1.2.3/116", &m), 0);
-	assert_true(cni_addr_equal(&n.addr, &m.addr));
-	assert_int_equal(m.prefix, 20);
-	assert_int_equal(cni_addr_parse("fd00::ffff", &a), 0);
-	b = cni_addr_next(&a);
-	cni_addr_format(&b, text);
+	assert_int_equal(ip_parse("fd00::ffff", &a), 0);
+	b = cni_net_next(&a);
+	ip_format(&b, text);
 	assert_string_equal(text, "fd00::1:0");
-	assert_true(cni_addr_compare(&a, &b) < 0);
-	assert_int_equal(cni_addr_parse("::", &a), 0);
-	assert_true(cni_addr_unspecified(&a));
+	assert_true(ip_compare(&a, &b) < 0);
+	assert_int_equal(ip_parse("::", &a), 0);
+	assert_true(ip_is_any(&a));
 	assert_false(cni_net_contains(&n, &a));
 }
 
