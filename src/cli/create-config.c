@@ -147,9 +147,10 @@ static void set_host_lists(struct json *h, const struct create_options *o)
 static int set_devices(struct json *h, const struct create_options *o, struct error *err)
 {
 	struct json *devices = json_new_array();
-	struct json *cdi = json_new_array();
+	struct json *cdi = json_new_array(), *requests = json_new_array();
 
 	json_set(h, "Devices", devices);
+	json_set(h, "DeviceRequests", requests);
 	for (size_t i = 0; i < o->devices.n; i++) {
 		struct json *d;
 
@@ -166,18 +167,47 @@ static int set_devices(struct json *h, const struct create_options *o, struct er
 	}
 	if (json_array_len(cdi)) {
 		struct json *request = json_new_object();
-		struct json *requests = json_new_array();
 
 		json_set_string(request, "Driver", "cdi");
 		json_set(request, "DeviceIDs", cdi);
 		json_add(requests, request);
-		json_set(h, "DeviceRequests", requests);
 	} else {
 		json_unref(cdi);
 	}
+	if (!str_empty(o->gpus))
+		json_add(requests, spec_gpus(o->gpus, NULL));
+	if (!json_array_len(requests))
+		json_del(h, "DeviceRequests");
 	if (!json_array_len(devices))
 		json_del(h, "Devices");
 	return 0;
+}
+
+/* They were checked when they were parsed. */
+static void set_block_devices(struct json *h, const struct create_options *o)
+{
+	const struct {
+		const char *key;
+		const struct strv *list;
+		struct json *(*parse)(const char *s, struct error *err);
+	} limits[] = {
+		{ "BlkioWeightDevice", &o->blkio_weight_devices, spec_weight_device },
+		{ "BlkioDeviceReadBps", &o->device_read_bps, spec_rate_device },
+		{ "BlkioDeviceReadIOps", &o->device_read_iops, spec_iops_device },
+		{ "BlkioDeviceWriteBps", &o->device_write_bps, spec_rate_device },
+		{ "BlkioDeviceWriteIOps", &o->device_write_iops, spec_iops_device },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		struct json *list = json_new_array();
+
+		for (size_t k = 0; k < limits[i].list->n; k++)
+			json_add(list, limits[i].parse(limits[i].list->v[k], NULL));
+		if (json_array_len(list))
+			json_set(h, limits[i].key, list);
+		else
+			json_unref(list);
+	}
 }
 
 static int set_mounts(struct json *h, const struct create_options *o, struct error *err)
@@ -254,6 +284,7 @@ static struct json *host_config(const struct create_options *o, struct json *vol
 	json_set(h, "Ulimits", ulimits);
 	set_plain_host_members(h, o);
 	set_host_lists(h, o);
+	set_block_devices(h, o);
 	for (size_t i = 0; i < o->volumes.n; i++)
 		if (spec_volume(o->volumes.v[i], binds, volumes, err) < 0)
 			return NULL;
@@ -282,39 +313,69 @@ static struct json *host_config(const struct create_options *o, struct json *vol
 	return TAKE_PTR(h);
 }
 
+static void append(struct json *object, const char *key, const char *value)
+{
+	if (!json_get(object, key))
+		json_set(object, key, json_new_array());
+	json_add(json_get(object, key), json_new_string(value));
+}
+
+static int endpoint_field(const char *f, struct json *e, char **ret_name, struct error *err)
+{
+	struct json *ipam = json_get(e, "IPAMConfig");
+	const char *value = strchr(f, '=') ? strchr(f, '=') + 1 : "";
+	autofree char *key = xstrndup(f, strcspn(f, "="));
+	int64_t n;
+
+	if (strcmp(key, "name") == 0) {
+		str_replace(ret_name, value);
+	} else if (strcmp(key, "alias") == 0) {
+		json_add(json_get(e, "Aliases"), json_new_string(value));
+	} else if (strcmp(key, "ip") == 0) {
+		json_set_string(ipam, "IPv4Address", value);
+	} else if (strcmp(key, "ip6") == 0) {
+		json_set_string(ipam, "IPv6Address", value);
+	} else if (strcmp(key, "link-local-ip") == 0) {
+		append(ipam, "LinkLocalIPs", value);
+	} else if (strcmp(key, "mac-address") == 0) {
+		json_set_string(e, "MacAddress", value);
+	} else if (strcmp(key, "gw-priority") == 0) {
+		if (parse_int64(value, &n) < 0)
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+					 "invalid gw-priority (%s): invalid syntax", value);
+		json_set_int(e, "GwPriority", n);
+	} else if (strcmp(key, "driver-opt") == 0) {
+		autofree char *option = xstrndup(value, strcspn(value, "="));
+
+		if (!strchr(value, '='))
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+					 "invalid key value pair format in driver options");
+		if (!json_get(e, "DriverOpts"))
+			json_set(e, "DriverOpts", json_new_object());
+		json_set_string(json_get(e, "DriverOpts"), option, strchr(value, '=') + 1);
+	} else {
+		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid field key %s", key);
+	}
+	return 0;
+}
+
 /* "name" or "name=…,alias=…,ip=…". Returns the endpoint, the name in *ret_name (malloc'ed). */
 static struct json *endpoint(const char *s, char **ret_name, struct error *err)
 {
 	autostrv struct strv fields = STRV_INIT;
 	autojson struct json *e = json_new_object();
-	struct json *aliases = json_new_array(), *ipam = json_new_object();
 
-	json_set(e, "Aliases", aliases);
-	json_set(e, "IPAMConfig", ipam);
+	json_set(e, "Aliases", json_new_array());
+	json_set(e, "IPAMConfig", json_new_object());
 	if (!strchr(s, '=')) {
 		*ret_name = xstrdup(s);
 		return TAKE_PTR(e);
 	}
 	if (spec_csv(s, &fields, err) < 0)
 		return NULL;
-	for (size_t i = 0; i < fields.n; i++) {
-		const char *f = fields.v[i];
-
-		if (str_has_prefix(f, "name=")) {
-			str_replace(ret_name, f + 5);
-		} else if (str_has_prefix(f, "alias=")) {
-			json_add(aliases, json_new_string(f + 6));
-		} else if (str_has_prefix(f, "ip=")) {
-			json_set_string(ipam, "IPv4Address", f + 3);
-		} else if (str_has_prefix(f, "ip6=")) {
-			json_set_string(ipam, "IPv6Address", f + 4);
-		} else if (str_has_prefix(f, "mac-address=")) {
-			json_set_string(e, "MacAddress", f + 12);
-		} else {
-			error_set(err, ERROR_INVALID_ARGUMENT, "invalid field key %s", f);
+	for (size_t i = 0; i < fields.n; i++)
+		if (endpoint_field(fields.v[i], e, ret_name, err) < 0)
 			return NULL;
-		}
-	}
 	if (str_empty(*ret_name)) {
 		error_set(err, ERROR_INVALID_ARGUMENT, "network name/id is not specified");
 		return NULL;
@@ -336,6 +397,8 @@ static void add_first(struct json *e, const char *name, const struct create_opti
 		json_add(aliases, json_new_string(o->network_aliases.v[i]));
 	set_string(ipam, "IPv4Address", o->ip);
 	set_string(ipam, "IPv6Address", o->ip6);
+	for (size_t i = 0; i < o->link_local_ips.n; i++)
+		append(ipam, "LinkLocalIPs", o->link_local_ips.v[i]);
 	set_string(e, "MacAddress", o->mac_address);
 	if (user_defined)
 		set_list(e, "Links", &o->links);

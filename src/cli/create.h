@@ -5,10 +5,12 @@
 #include "cli/cli.h"
 
 struct create_options {
-	struct strv add_host, annotations, attach, cap_add, cap_drop, device_rules, devices, dns,
-		dns_options, dns_search, env, env_files, expose, group_add, labels, label_files,
-		links, log_opts, mounts, networks, network_aliases, publish, security_opts,
-		storage_opts, sysctls, tmpfs, ulimits, volumes, volumes_from;
+	struct strv add_host, annotations, attach, blkio_weight_devices, cap_add, cap_drop,
+		device_read_bps, device_read_iops, device_rules, device_write_bps,
+		device_write_iops, devices, dns, dns_options, link_local_ips, dns_search, env,
+		env_files, expose, group_add, labels, label_files, links, log_opts, mounts,
+		networks, network_aliases, publish, security_opts, storage_opts, sysctls, tmpfs,
+		ulimits, volumes, volumes_from;
 	const char *cgroup_parent, *cgroupns, *cidfile, *cpuset_cpus, *cpuset_mems, *domainname,
 		*entrypoint, *gpus, *health_cmd, *hostname, *ip, *ip6, *ipc, *isolation,
 		*log_driver, *mac_address, *name, *pid, *platform, *pull, *restart, *runtime,

@@ -4,16 +4,19 @@
 #include "cli/prune.h"
 
 #include "base/mem.h"
+#include "base/parse.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
 static struct {
 	bool attachable, force, internal, ipv6, no_trunc, quiet;
 	int ipv4;
-	const char *driver, *format, *ip, *ip6, *ipam_driver;
-	struct strv aliases, driver_opts, filters, gateways, ip_ranges, ipam_opts, labels, links,
-		link_local, options, subnets;
+	const char *driver, *format, *ip, *ip6, *ipam_driver, *scope;
+	int64_t gw_priority;
+	struct strv aliases, auxiliary, driver_opts, filters, gateways, ip_ranges, ipam_opts,
+		labels, links, link_local, options, subnets;
 } opts = { .driver = "bridge", .ipam_driver = "default", .ipv4 = -1 };
 
 static const struct column columns[] = {
@@ -29,7 +32,77 @@ static const struct column columns[] = {
 	{ NULL, NULL },
 };
 
-/* Subnets with the gateway and range of the same position. */
+/* Whether the address (with or without a prefix length) lies in the subnet "address/length". */
+static bool subnet_has(const char *subnet, const char *address)
+{
+	size_t n = strcspn(subnet, "/");
+	autofree char *base = xstrndup(subnet, n);
+	autofree char *ip = xstrndup(address, strcspn(address, "/"));
+	int family = strchr(base, ':') ? AF_INET6 : AF_INET;
+	uint8_t a[16], b[16];
+	uint64_t bits;
+
+	if (!subnet[n] || parse_uint64(subnet + n + 1, &bits) < 0 || bits > 128 ||
+	    inet_pton(family, base, a) != 1 || inet_pton(family, ip, b) != 1)
+		return false;
+	for (size_t i = 0; i < bits; i++)
+		if ((a[i / 8] ^ b[i / 8]) & (0x80 >> (i % 8)))
+			return false;
+	return true;
+}
+
+/* The configuration of the subnet that the address is in; what is the option's name for errors. */
+static struct json *config_of(struct json *config, const char *address, const char *what,
+			      struct error *err)
+{
+	for (size_t i = 0; i < json_array_len(config); i++) {
+		struct json *c = json_array_get(config, i);
+
+		if (subnet_has(json_get_string(c, "Subnet"), address))
+			return c;
+	}
+	error_set(err, ERROR_INVALID_ARGUMENT, "no matching subnet for %s %s", what, address);
+	return NULL;
+}
+
+static int add_to_subnets(struct json *config, const struct strv *values, const char *key,
+			  const char *what, struct error *err)
+{
+	for (size_t i = 0; i < values->n; i++) {
+		struct json *c = config_of(config, values->v[i], what, err);
+
+		if (!c)
+			return -1;
+		if (json_get(c, key))
+			return error_set(
+				err, ERROR_INVALID_ARGUMENT,
+				"cannot configure multiple %ss (%s, %s) on the same subnet "
+				"(%s)",
+				what, values->v[i], json_get_string(c, key),
+				json_get_string(c, "Subnet"));
+		json_set_string(c, key, values->v[i]);
+	}
+	return 0;
+}
+
+static int add_auxiliary(struct json *config, struct error *err)
+{
+	for (size_t i = 0; i < opts.auxiliary.n; i++) {
+		const char *eq = strchr(opts.auxiliary.v[i], '=');
+		autofree char *name =
+			xstrndup(opts.auxiliary.v[i], strcspn(opts.auxiliary.v[i], "="));
+		struct json *c = config_of(config, eq ? eq + 1 : "", "aux-address", err);
+
+		if (!c)
+			return -1;
+		if (!json_get(c, "AuxiliaryAddresses"))
+			json_set(c, "AuxiliaryAddresses", json_new_object());
+		json_set_string(json_get(c, "AuxiliaryAddresses"), name, eq + 1);
+	}
+	return 0;
+}
+
+/* Gateways, ranges and addresses go to the subnet that they are in. */
 static struct json *ipam_config(struct error *err)
 {
 	autojson struct json *ipam = json_new_object();
@@ -47,12 +120,12 @@ static struct json *ipam_config(struct error *err)
 		struct json *c = json_new_object();
 
 		json_set_string(c, "Subnet", opts.subnets.v[i]);
-		if (i < opts.gateways.n)
-			json_set_string(c, "Gateway", opts.gateways.v[i]);
-		if (i < opts.ip_ranges.n)
-			json_set_string(c, "IPRange", opts.ip_ranges.v[i]);
 		json_add(config, c);
 	}
+	if (add_to_subnets(config, &opts.ip_ranges, "IPRange", "range", err) < 0 ||
+	    add_to_subnets(config, &opts.gateways, "Gateway", "gateway", err) < 0 ||
+	    add_auxiliary(config, err) < 0)
+		return NULL;
 	return TAKE_PTR(ipam);
 }
 
@@ -70,6 +143,8 @@ static int run_create(struct cli *cli, int argc, char **argv, struct error *err)
 	json_set(body, "IPAM", ipam);
 	json_set_bool(body, "Internal", opts.internal);
 	json_set_bool(body, "Attachable", opts.attachable);
+	if (opts.scope)
+		json_set_string(body, "Scope", opts.scope);
 	if (opts.ipv4 >= 0)
 		json_set_bool(body, "EnableIPv4", opts.ipv4);
 	json_set_bool(body, "EnableIPv6", opts.ipv6);
@@ -192,6 +267,8 @@ static int run_connect(struct cli *cli, int argc, char **argv, struct error *err
 		json_set(endpoint, "Links", json_new_strv(&opts.links));
 	if (opts.driver_opts.n)
 		json_set(endpoint, "DriverOpts", cli_map_option(&opts.driver_opts));
+	if (opts.gw_priority)
+		json_set_int(endpoint, "GwPriority", opts.gw_priority);
 	if (opts.ip || opts.ip6 || opts.link_local.n) {
 		ipam = json_new_object();
 		if (opts.ip)
@@ -226,6 +303,8 @@ static int run_prune(struct cli *cli, int argc, char **argv, struct error *err)
 
 static const struct option create_options[] = {
 	{ OPTION_BOOL, 0, "attachable", &opts.attachable, "Enable manual container attachment" },
+	{ OPTION_LIST, 0, "aux-address", &opts.auxiliary,
+	  "Auxiliary IPv4 or IPv6 addresses used by Network driver", "map", "map[]" },
 	{ OPTION_STRING, 'd', "driver", &opts.driver, "Driver to manage the Network",
 	  .fallback = "\"bridge\"" },
 	{ OPTION_CSV, 0, "gateway", &opts.gateways, "IPv4 or IPv6 Gateway for the master subnet" },
@@ -240,6 +319,7 @@ static const struct option create_options[] = {
 	{ OPTION_BOOL, 0, "ipv6", &opts.ipv6, "Enable or disable IPv6 address assignment" },
 	{ OPTION_LIST, 0, "label", &opts.labels, "Set metadata on a network" },
 	{ OPTION_LIST, 'o', "opt", &opts.options, "Set driver specific options", "map", "map[]" },
+	{ OPTION_STRING, 0, "scope", &opts.scope, "Control the network's scope" },
 	{ OPTION_CSV, 0, "subnet", &opts.subnets,
 	  "Subnet in CIDR format that represents a network segment" },
 	{ OPTION_END },
@@ -263,6 +343,9 @@ static const struct option rm_options[] = {
 static const struct option connect_options[] = {
 	{ OPTION_CSV, 0, "alias", &opts.aliases, "Add network-scoped alias for the container" },
 	{ OPTION_CSV, 0, "driver-opt", &opts.driver_opts, "Driver options for the network" },
+	{ OPTION_INT, 0, "gw-priority", &opts.gw_priority,
+	  "Highest gw-priority provides the default gateway. Accepts positive and negative "
+	  "values." },
 	{ OPTION_STRING, 0, "ip", &opts.ip, "IPv4 address (e.g., \"172.30.100.104\")" },
 	{ OPTION_STRING, 0, "ip6", &opts.ip6, "IPv6 address (e.g., \"2001:db8::33\")" },
 	{ OPTION_LIST, 0, "link", &opts.links, "Add link to another container" },

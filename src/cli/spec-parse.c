@@ -399,9 +399,3 @@ int spec_check_link(const char *s, struct error *err)
 		return invalid(err, "bad format for links: {}", s);
 	return 0;
 }
-
-int spec_check_gpus(const char *s, struct error *err)
-{
-	return error_set(err, ERROR_UNIMPLEMENTED,
-			 "GPU requests need a vendor's device plugin; give a CDI name to --device");
-}

@@ -23,6 +23,12 @@ struct json *spec_ulimit(const char *s, struct error *err);
 struct json *spec_device(const char *s, struct error *err);
 /* "vendor.com/class=name" */
 bool spec_is_cdi_device(const char *s);
+/* --gpus: an element of HostConfig.DeviceRequests. */
+struct json *spec_gpus(const char *s, struct error *err);
+/* --blkio-weight-device: {Path, Weight}; --device-read-bps, -iops and so on: {Path, Rate}. */
+struct json *spec_weight_device(const char *s, struct error *err);
+struct json *spec_rate_device(const char *s, struct error *err);
+struct json *spec_iops_device(const char *s, struct error *err);
 /* --restart: {Name, MaximumRetryCount}. */
 struct json *spec_restart(const char *s, struct error *err);
 /* Lines of an --env-file; with `environment` lone names take their value from ours. */
@@ -46,3 +52,6 @@ int spec_check_ulimit(const char *s, struct error *err);
 int spec_check_sysctl(const char *s, struct error *err);
 int spec_check_link(const char *s, struct error *err);
 int spec_check_gpus(const char *s, struct error *err);
+int spec_check_weight_device(const char *s, struct error *err);
+int spec_check_rate_device(const char *s, struct error *err);
+int spec_check_iops_device(const char *s, struct error *err);

@@ -162,7 +162,49 @@ static void test_checks(void **state)
 	assert_int_equal(spec_check_attach("STDIN", NULL), 0);
 	assert_int_equal(spec_check_attach("x", NULL), -1);
 	assert_int_equal(spec_check_label("=x", NULL), -1);
-	assert_int_equal(spec_check_gpus("all", NULL), -1);
+}
+
+static void check_json(struct json *(*parse)(const char *s, struct error *err), const char *s,
+		       const char *want)
+{
+	autojson struct json *j = parse(s, NULL);
+	autofree char *text = j ? json_format(j, /* pretty= */ false) : NULL;
+
+	if (want)
+		assert_string_equal(text, want);
+	else
+		assert_null(j);
+}
+
+static void test_block_devices(void **state)
+{
+	check_json(spec_weight_device, "/dev/sda:20", "{\"Path\":\"/dev/sda\",\"Weight\":20}");
+	check_json(spec_weight_device, "/dev/sda:0", "{\"Path\":\"/dev/sda\",\"Weight\":0}");
+	check_json(spec_rate_device, "/dev/sda:1mb", "{\"Path\":\"/dev/sda\",\"Rate\":1048576}");
+	check_json(spec_iops_device, "/dev/sda:9", "{\"Path\":\"/dev/sda\",\"Rate\":9}");
+	check_json(spec_weight_device, "/dev/sda:5", NULL);
+	check_json(spec_weight_device, "/dev/sda:1001", NULL);
+	check_json(spec_weight_device, "/sda:20", NULL);
+	check_json(spec_rate_device, "/dev/sda", NULL);
+	check_json(spec_rate_device, "/dev/sda:", NULL);
+	check_json(spec_rate_device, "/dev/sda:-1", NULL);
+	check_json(spec_rate_device, "/dev/sda:1:2", NULL);
+	check_json(spec_iops_device, "/dev/sda:1mb", NULL);
+}
+
+static void test_gpus(void **state)
+{
+	check_json(spec_gpus, "all", "{\"Capabilities\":[[\"gpu\"]],\"Options\":{},\"Count\":-1}");
+	check_json(spec_gpus, "2", "{\"Capabilities\":[[\"gpu\"]],\"Options\":{},\"Count\":2}");
+	check_json(spec_gpus, "driver=x,\"device=0,1\",\"capabilities=gpu,utility\"",
+		   "{\"Capabilities\":[[\"gpu\",\"utility\"]],\"Options\":{},\"Driver\":\"x\","
+		   "\"DeviceIDs\":[\"0\",\"1\"]}");
+	check_json(spec_gpus, "driver=x,\"options=a=1,b\"",
+		   "{\"Capabilities\":[[\"gpu\"]],\"Options\":{\"a\":\"1\",\"b\":\"\"},"
+		   "\"Driver\":\"x\",\"Count\":1}");
+	check_json(spec_gpus, "some", NULL);
+	check_json(spec_gpus, "-2", NULL);
+	check_json(spec_gpus, "x=y", NULL);
 }
 
 static void test_security_opts(void **state)
@@ -187,7 +229,8 @@ int main(void)
 		cmocka_unit_test(test_volume),	      cmocka_unit_test(test_mount),
 		cmocka_unit_test(test_publish),	      cmocka_unit_test(test_ulimit_device_restart),
 		cmocka_unit_test(test_env_file),      cmocka_unit_test(test_checks),
-		cmocka_unit_test(test_security_opts),
+		cmocka_unit_test(test_security_opts), cmocka_unit_test(test_block_devices),
+		cmocka_unit_test(test_gpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

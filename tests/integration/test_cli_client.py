@@ -257,7 +257,14 @@ def test_start_failures_have_docker_exit_codes(server, kistl, message, code):
     (["run", "--security-opt", "foo", "i"], 125, 'kistl: invalid --security-opt: "foo"\n'),
     (["run", "--dns", "foo", "i"], 125,
      'invalid argument "foo" for "--dns" flag: IP address is not correctly formatted: foo\n'),
-    (["run", "--gpus", "all", "i"], 125, 'invalid argument "all" for "--gpus" flag: GPU requests'),
+    (["run", "--gpus", "some", "i"], 125, 'invalid argument "some" for "--gpus" flag: invalid count (some)'),
+    (["run", "--device-read-bps", "/dev/x", "i"], 125,
+     'invalid argument "/dev/x" for "--device-read-bps" flag: bad format: /dev/x\n'),
+    (["network", "create", "--subnet", "10.1.0.0/16", "--gateway", "10.2.0.1", "n"], 1,
+     "no matching subnet for gateway 10.2.0.1\n"),
+    (["network", "create", "--gateway", "10.2.0.1", "n"], 1, "every ip-range or gateway must have a corresponding"),
+    (["network", "create", "--subnet", "10.1.0.0/16,10.2.0.0/16", "--gateway", "10.2.0.1", "--gateway", "10.2.0.2", "n"], 1,
+     "cannot configure multiple gateways (10.2.0.2, 10.2.0.1) on the same subnet (10.2.0.0/16)\n"),
     (["ps", "-n", "x"], 125,
      'invalid argument "x" for "-n, --last" flag: strconv.ParseInt: parsing "x": invalid syntax\n'),
     (["ps", "--filter", "foo"], 125,
@@ -323,12 +330,17 @@ def test_the_request_is_what_docker_sends(server, kistl, tmp_path):
             "nofile=5", "--tmpfs", "/t", "--memory", "1g", "--cpus", ".5", "-l", "a=b",
             "--security-opt", "systempaths=unconfined", "--add-host", "h:1.1.1.1",
             "--mount", "type=volume,src=v,dst=/v,volume-opt=a=b,volume-nocopy", "--link", "o:p",
-            "--device", "/dev/null", "--restart", "always", "--stop-timeout", "5", "img", "cmd"]
+            "--device", "/dev/null", "--restart", "always", "--stop-timeout", "5", "--gpus", "all,capabilities=utility",
+            "--blkio-weight-device", "/dev/null:20", "--device-read-bps", "/dev/null:1mb", "--device-write-iops",
+            "/dev/zero:9", "--network", "name=n,alias=a1,driver-opt=x=y", "img", "cmd"]
     server.on("POST", "/containers/create", Reply(201, {"Id": ID, "Warnings": []}))
     subprocess.run(["docker", *args], check=True, capture_output=True, timeout=20,
                    env={**kistl.env, "DOCKER_HOST": "unix://" + server.path})
     kistl(*args)
     theirs, ours = (r.json for r in server.seen("POST", "/containers/create"))
+    for body in (theirs, ours):
+        body["HostConfig"]["DeviceRequests"] = [
+            {k: v for k, v in request.items() if v} for request in body["HostConfig"]["DeviceRequests"]]
 
     def compare(a, b, path):
         for key in b:
@@ -343,6 +355,22 @@ def test_the_request_is_what_docker_sends(server, kistl, tmp_path):
     missing = {k for k, v in theirs["HostConfig"].items()
                if v not in (None, "", 0, False, [], {}, -1, [0, 0]) and k not in ours["HostConfig"]}
     assert not missing
+    ours, theirs = (r["NetworkingConfig"]["EndpointsConfig"]["n"] for r in (ours, theirs))
+    assert {k: v for k, v in ours.items() if v} == {k: v for k, v in theirs.items() if v}
+
+
+def test_networks_are_made_as_docker_asks(server, kistl):
+    server.on("POST", "/networks/create", Reply(201, {"Id": ID}))
+    args = ["network", "create", "--subnet", "10.1.0.0/16", "--subnet", "fd00::/64", "--gateway", "fd00::9", "--gateway",
+            "10.1.0.9", "--ip-range", "10.1.8.0/24", "--aux-address", "a=10.1.0.5", "--aux-address", "b=fd00::7", "--ipv6",
+            "-o", "x=y", "--label", "l", "--internal", "--attachable", "--ipam-opt", "p=q", "net"]
+    subprocess.run(["docker", *args], check=True, capture_output=True, timeout=20,
+                   env={**kistl.env, "DOCKER_HOST": "unix://" + server.path})
+    kistl(*args)
+    theirs, ours = (r.json for r in server.seen("POST", "/networks/create"))
+    for config in (theirs, ours):
+        config["IPAM"]["Config"].sort(key=lambda c: c["Subnet"])
+    assert {k: v for k, v in theirs.items() if v and k != "CheckDuplicate"} == {k: v for k, v in ours.items() if v}
 
 
 def test_signals_are_forwarded(server, kistl):
