@@ -602,6 +602,27 @@ static int list_owned(uint16_t family, const char *owner, unsigned what, struct 
 	return 0;
 }
 
+/* Interfaces that are gone need no guard; another one of the name gets it anew. */
+static void prune_guard(const struct elements *l)
+{
+	CLEANUP(nft_batch_done) struct nft_batch b = { 0 };
+	bool any = false;
+
+	if (nft_batch_begin(&b, NFPROTO_IPV4, NULL) < 0)
+		return;
+	for (size_t i = 0; i < MIN(l->n, (size_t)PORTS_PER_BATCH); i++) {
+		char name[IFNAMSIZ];
+
+		snprintf(name, sizeof(name), "%.*s", IFNAMSIZ - 1, (const char *)l->v[i].key);
+		if (if_nametoindex(name) != 0)
+			continue;
+		batch_element(&b, &l->v[i], /* add= */ false);
+		any = true;
+	}
+	if (any)
+		nft_batch_commit(&b);
+}
+
 /* With the lock held. A transaction that fails costs the kernel 10 ms: so it is asked first. */
 static int guard(const struct element *x)
 {
@@ -609,6 +630,8 @@ static int guard(const struct element *x)
 	int r = list_elements(NFPROTO_IPV4, x->map, &l);
 	bool there = r == 0 && has_element(l.v, l.n, x);
 
+	if (r == 0 && !there && l.n > 0)
+		prune_guard(&l);
 	free(l.v);
 	if (r < 0 || there)
 		return r;
