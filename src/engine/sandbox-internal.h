@@ -108,6 +108,10 @@ char *sandbox_mount_label(const struct sandbox *s);
 /* The reaper may have ended. */
 void sandbox_on_exit(struct sandbox *s);
 
+/* sandbox-cgroup.c */
+void sandbox_marker_make(const struct sandbox *s);
+void sandbox_marker_remove(const struct sandbox *s);
+
 /* sandbox-recover.c */
 int sandboxes_load(struct engine *e, struct error *err);
 /* A job: what is left of it. */

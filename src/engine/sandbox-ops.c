@@ -58,6 +58,7 @@ static int make(struct sandbox *s, struct error *err)
 	    sandbox_ns_make(s, err) < 0 || sandbox_net_attach(s, err) < 0 ||
 	    sandbox_ns_apply(s, err) < 0 || sandbox_files_write(s, err) < 0)
 		return -1;
+	sandbox_marker_make(s);
 	return sandbox_reaper_start(s, err);
 }
 
@@ -187,6 +188,7 @@ int sandbox_stop(struct sandbox *s, struct error *err)
 	if (end_containers(s, err) < 0 || sandbox_net_detach(s, err) < 0)
 		return -1;
 	sandbox_shim_end(s);
+	sandbox_marker_remove(s);
 	if (sandbox_ns_release(s, err) < 0)
 		return -1;
 	pthread_mutex_lock(&s->e->lock);

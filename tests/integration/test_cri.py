@@ -2,6 +2,7 @@
 """The CRI's RuntimeService as gRPC's Python client sees it: every call, bad input, clients that give up, many at
 once, and a daemon that dies. Streams (exec, attach, port-forward) have a suite of their own; here is who gets an URL."""
 
+import glob
 import json
 import os
 import pathlib
@@ -766,6 +767,31 @@ def test_configuration(busybox_archive):
 
 
 # ---- cAdvisor ----
+
+def test_pods_own_cgroup(node, cri):
+    """What a kubelet makes for a pod, and finds its network's figures by."""
+    name = "kistl-cri-" + node.tag
+    roots = [r for r in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup") if
+             os.path.exists(r + "/cgroup.procs")][:2]
+    parents = [f"{r}/{name}" for r in roots]
+    for p in parents:
+        os.makedirs(p, exist_ok=True)
+    try:
+        pod_id, config = node.pod(cri, linux={**POD_NET["linux"], "cgroup_parent": "/" + name})
+        id = node.run(cri, pod_id, config, command=["sh", "-c", "while true; do :; done"])
+        assert all(os.path.isdir(f"{p}/{pod_id}") and os.path.isdir(f"{p}/{id}") for p in parents)
+        linux = cri.PodSandboxStats(pod_sandbox_id=pod_id).stats.linux
+        assert linux.memory.usage_bytes.value > 0 and linux.network.default_interface.name == "eth0"
+        metrics = [m for m in cri.ListPodSandboxMetrics().pod_metrics if m.pod_sandbox_id == pod_id][0].metrics
+        assert {"container_memory_usage_bytes", "container_network_receive_bytes_total"} <= {m.name for m in metrics}
+        cri.StopPodSandbox(pod_sandbox_id=pod_id)
+        assert not any(os.path.exists(f"{p}/{pod_id}") for p in parents)
+        cri.RemovePodSandbox(pod_sandbox_id=pod_id)
+    finally:
+        node.clean(cri)
+        for root in glob.glob("/sys/fs/cgroup/*/" + name) + glob.glob("/sys/fs/cgroup/" + name):
+            until(lambda: not os.path.exists(root) or os.rmdir(root) is None)
+
 
 def test_cadvisor(node, cri, one):
     p, config, id = one
