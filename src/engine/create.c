@@ -161,16 +161,24 @@ static void undo_disk(struct container *c)
 	fs_remove_tree(AT_FDCWD, c->run_dir);
 }
 
-static void publish(struct container *c)
+/* A sandbox that has been stopped meanwhile would not know of it. */
+static int publish(struct container *c, struct error *err)
 {
 	autofree char *key = table_key(c->ns, c->id);
+	bool pod = container_in_pod(c);
 
-	if (container_in_pod(c))
+	if (pod)
 		container_share(c);
 	pthread_mutex_lock(&c->e->lock);
-	map_set(&c->e->containers, key, container_ref(c));
+	bool ok = !pod || pod_takes(c);
+	if (ok)
+		map_set(&c->e->containers, key, container_ref(c));
 	pthread_mutex_unlock(&c->e->lock);
+	if (!ok)
+		return error_set(err, ERROR_FAILED_PRECONDITION, "sandbox \"%s\" is not ready",
+				 c->config.sandbox_id);
 	container_emit(c, "create", NULL, NULL);
+	return 0;
 }
 
 static void add_warnings(const struct engine *e, const struct container_config *config,
@@ -224,7 +232,8 @@ int engine_create(struct engine *e, const char *ns, const char *name,
 		give_back(c, config);
 		return -1;
 	}
-	if (make_on_disk(c, err) < 0 || (pod && pod_check_create(c, err) < 0)) {
+	if (make_on_disk(c, err) < 0 || (pod && pod_check_create(c, err) < 0) ||
+	    publish(c, err) < 0) {
 		undo_disk(c);
 		give_name_back(c);
 		give_back(c, config);
@@ -232,9 +241,10 @@ int engine_create(struct engine *e, const char *ns, const char *name,
 	}
 	*config = (struct container_config){ 0 };
 	json_unref(extension);
+	pthread_mutex_lock(&e->lock);
 	add_warnings(e, &c->config, ret_warnings);
+	pthread_mutex_unlock(&e->lock);
 	memcpy(ret_id, c->id, sizeof(c->id));
-	publish(c);
 	return 0;
 }
 

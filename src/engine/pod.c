@@ -183,6 +183,14 @@ int pod_prepare_create(struct engine *e, const char *ns, struct container_config
 	return 0;
 }
 
+bool pod_takes(const struct container *c)
+{
+	autofree char *key = table_key(c->ns, c->config.sandbox_id);
+	const struct sandbox *s = map_get(&c->e->sandboxes, key);
+
+	return s && !s->making && s->state == SANDBOX_READY;
+}
+
 /* --- the specification --- */
 
 void pod_starting_done(struct pod_starting *p)

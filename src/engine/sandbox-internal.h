@@ -127,6 +127,8 @@ int pod_prepare_create(struct engine *e, const char *ns, struct container_config
 		       struct error *err);
 /* After everything is made: would it start? */
 int pod_check_create(struct container *c, struct error *err);
+/* e->lock is held: its sandbox is there, and READY. */
+bool pod_takes(const struct container *c);
 int pod_start(struct container *c, struct error *err);
 /* Image volumes. */
 void pod_remove_volumes(struct container *c);

@@ -531,6 +531,52 @@ static void test_host_namespaces(void **state UNUSED)
 	assert_ok(engine_sandbox_remove(engine, NS, id, ERR));
 }
 
+struct race {
+	const char *pod;
+	unsigned made;
+};
+
+static void *create_thread(void *arg)
+{
+	struct race *r = arg;
+
+	for (int i = 0; i < 200; i++) {
+		struct container_config k;
+		char id[65];
+
+		configure(&k, r->pod, "true");
+		bool ok = engine_create(engine, NS, NULL, &k, NULL, id, NULL, NULL) == 0;
+		container_config_done(&k);
+		if (!ok)
+			break;
+		r->made++;
+	}
+	return NULL;
+}
+
+/* Whatever is made while its sandbox goes, goes with it. */
+static void test_create_and_remove(void **state UNUSED)
+{
+	struct sandbox_config c;
+	char id[65];
+	pthread_t threads[3];
+
+	pod_configure(&c, "race");
+	pod_run(&c, id);
+	struct race races[3] = { { id, 0 }, { id, 0 }, { id, 0 } };
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_create(&threads[i], NULL, create_thread, &races[i]);
+	usleep(20000);
+	assert_ok(engine_sandbox_remove(engine, NS, id, ERR));
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	struct container_briefs b;
+	engine_briefs(engine, NS, NULL, &b);
+	assert_int_equal(b.n, 0);
+	container_briefs_done(&b);
+	assert_int_equal(count_entries("root/containers"), 0);
+}
+
 static void *many_thread(void *arg)
 {
 	const char *name = arg;
@@ -666,6 +712,7 @@ static const struct CMUnitTest phase_one[] = {
 	cmocka_unit_test_teardown(test_update, remove_all),
 	cmocka_unit_test_teardown(test_late_mount, remove_all),
 	cmocka_unit_test_teardown(test_host_namespaces, remove_all),
+	cmocka_unit_test_teardown(test_create_and_remove, remove_all),
 	cmocka_unit_test_teardown(test_many, remove_all),
 	cmocka_unit_test(leave_running),
 };

@@ -120,7 +120,7 @@ void userns(struct sandbox_config *c)
 
 void configure(struct container_config *k, const char *pod, const char *script)
 {
-	static int number;
+	static atomic_int number;
 
 	*k = (struct container_config){
 		.image = xstrdup("busybox"),
@@ -128,7 +128,7 @@ void configure(struct container_config *k, const char *pod, const char *script)
 		.chain_id = xstrdup(CHAIN),
 		.sandbox_id = xstrdup(pod),
 		.stop_timeout = -1,
-		.log_path = xasprintf("%s/logs/%d.log", base_dir, number++),
+		.log_path = xasprintf("%s/logs/%d.log", base_dir, (int)number++),
 	};
 	k->resources.memory_swappiness = -1;
 	strv_push(&k->env, "PATH=/bin");
