@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
+#include "rpc/grpc-filter.h"
 #include "rpc/grpc-frame.h"
 
 #include <assert.h>
@@ -33,8 +34,28 @@ static size_t deframe(const uint8_t *data, size_t size, size_t step, struct buf 
 	return messages;
 }
 
+/* What passes when the bytes come in pieces of `step`. */
+static void filter(const uint8_t *data, size_t size, size_t step, struct buf *out)
+{
+	struct grpc_filter f = { .preface = 24 };
+	uint8_t bytes[GRPC_FILTER_HEAD + 4096];
+
+	for (size_t pos = 0; pos < size; pos += step) {
+		size_t n = MIN(step, size - pos), held = f.n_held;
+
+		assert(held < GRPC_FILTER_HEAD);
+		memcpy(bytes, f.held, held);
+		memcpy(bytes + held, data + pos, n);
+		size_t len = grpc_filter_run(&f, bytes, n);
+		assert(len + f.n_held <= held + n);
+		buf_append(out, bytes, len);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	autobuf struct buf passed = BUF_INIT(BUF_NO_LIMIT);
+	autobuf struct buf passed_pieces = BUF_INIT(BUF_NO_LIMIT);
 	autobuf struct buf whole = BUF_INIT(BUF_NO_LIMIT);
 	autobuf struct buf pieces = BUF_INIT(BUF_NO_LIMIT);
 	autobuf struct buf encoded = BUF_INIT(BUF_NO_LIMIT);
@@ -44,6 +65,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 4096)
 		return 0;
 	assert(deframe(data, size, size + 1, &whole) == deframe(data, size, 3, &pieces));
+	filter(data, size, size + 1, &passed);
+	filter(data, size, 1, &passed_pieces);
+	assert(passed.len == passed_pieces.len);
+	assert(memcmp(passed.data, passed_pieces.data, passed.len) == 0);
 	/* What came out is what went in. */
 	assert(whole.len == pieces.len && whole.len <= size);
 	assert(memcmp(whole.data, data, whole.len) == 0);

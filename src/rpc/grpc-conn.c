@@ -12,6 +12,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #define READ_SIZE (64 << 10)
@@ -92,19 +93,22 @@ void grpc_conn_write(struct grpc_conn *c)
 
 static void conn_read(struct grpc_conn *c)
 {
-	uint8_t bytes[READ_SIZE];
+	uint8_t bytes[GRPC_FILTER_HEAD + READ_SIZE];
 
 	for (int i = 0; i < READS_AT_ONCE; i++) {
-		ssize_t n = recv(c->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		size_t held = c->filter.n_held;
+		ssize_t n = recv(c->fd, bytes + held, READ_SIZE, MSG_DONTWAIT);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (n > 0) {
-			ssize_t used = nghttp2_session_mem_recv(c->session, bytes, (size_t)n);
+			memcpy(bytes, c->filter.held, held);
+			size_t len = grpc_filter_run(&c->filter, bytes, (size_t)n);
+			ssize_t used = nghttp2_session_mem_recv(c->session, bytes, len);
 
-			if (used == n && (size_t)n < sizeof(bytes))
+			if (used == (ssize_t)len && n < READ_SIZE)
 				return;
-			if (used == n)
+			if (used == (ssize_t)len)
 				continue;
 			log_debug("grpc: %s", nghttp2_strerror((int)used));
 		}

@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "rpc/grpc-filter.h"
 #include "rpc/grpc-frame.h"
 #include "rpc/grpc.h"
 
@@ -47,6 +48,7 @@ struct grpc_conn {
 	bool closed;
 	bool draining; /* the PING behind the first GOAWAY has no answer yet */
 	nghttp2_session *session;
+	struct grpc_filter filter;
 	struct loop_timer *handshake;
 	const uint8_t *pending; /* of the session, not yet written */
 	size_t n_pending;

@@ -2,6 +2,7 @@
 /* What the gRPC server does at its limits, and with what no gRPC library sends. */
 #include "rpc/test-grpc-client.h"
 
+#include "rpc/grpc-filter.h"
 #include "rpc/protobuf-wire.h"
 
 #include "grpc.health.v1.pb-c.h"
@@ -246,7 +247,6 @@ static const struct {
 	RAW(SETTINGS FRAME("\1", "\45", "\1", "\5") "\x80\0\0\1\20"), /* depends on itself */
 	RAW(SETTINGS FRAME("\1", "\1", "\1", "\1") "\x82" SETTINGS),  /* not CONTINUATION */
 	RAW(SETTINGS FRAME("\11", "\4", "\1", "\1") "\x82"),	      /* CONTINUATION of nothing */
-	RAW(SETTINGS FRAME("\3", "\0", "\1", "\4") "\0\0\0\10"),      /* RST of an idle stream */
 	RAW(SETTINGS FRAME("\4", "\1", "\0", "\6") "\0\4\0\0\0\1"),   /* ACK with a body */
 	RAW(SETTINGS FRAME("\4", "\0", "\0", "\5") "\0\4\0\0\0"),
 	RAW(SETTINGS FRAME("\4", "\0", "\0", "\6") "\0\4\xff\xff\xff\xff"), /* window too large */
@@ -276,6 +276,50 @@ static void test_hostile_frames(void **state UNUSED)
 			;
 	}
 	still_serves(NULL);
+}
+
+#define RST(stream) FRAME("\3", "\0", stream, "\4") "\0\0\0\10"
+
+/* As gRPC C does for calls that are cancelled before they are written. */
+static void test_reset_before_begin(void **state UNUSED)
+{
+	struct client *c = client_new();
+
+	client_expect(c, client_call(c, CHECK, "x", NULL), "0", "");
+	assert_int_equal(fs_write_all(c->fd, RST("\3"), 13), 0);
+	assert_int_equal(fs_write_all(c->fd, RST("\11"), 13), 0);
+	for (int i = 0; i < 10; i++)
+		client_expect(c, client_call(c, CHECK, "x", NULL), "0", "");
+	assert_int_equal(c->goaways, 0);
+	client_free(c);
+}
+
+#define BEGIN(stream) FRAME("\1", "\5", stream, "\1") "h"
+
+static void test_filter(void **state UNUSED)
+{
+	static const char in[] =
+		PREFACE SETTINGS RST("\1") BEGIN("\3") RST("\3") RST("\1") RST("\5") RST("\2")
+			FRAME("\3", "\0", "\7", "\5") "12345" BEGIN("\5") RST("\5") "\0\0";
+	static const char out[] = PREFACE SETTINGS BEGIN("\3") RST("\3") RST("\1") RST("\2")
+		FRAME("\3", "\0", "\7", "\5") "12345" BEGIN("\5") RST("\5");
+
+	for (size_t step = 1; step < sizeof(in); step++) {
+		struct grpc_filter f = { 0 };
+		autobuf struct buf passed = BUF_INIT(sizeof(in));
+
+		for (size_t pos = 0; pos < sizeof(in) - 1; pos += step) {
+			uint8_t bytes[GRPC_FILTER_HEAD + sizeof(in)];
+			size_t n = MIN(step, sizeof(in) - 1 - pos), held = f.n_held;
+
+			memcpy(bytes, f.held, held);
+			memcpy(bytes + held, in + pos, n);
+			buf_append(&passed, bytes, grpc_filter_run(&f, bytes, n));
+		}
+		assert_int_equal(f.n_held, 2);
+		assert_int_equal(passed.len, sizeof(out) - 1);
+		assert_memory_equal(passed.data, out, passed.len);
+	}
 }
 
 /* A client that writes and never reads. */
@@ -432,7 +476,9 @@ int main(void)
 		TEST(test_ping),
 		TEST(test_one_message),
 		TEST(test_hostile_frames),
+		TEST(test_reset_before_begin),
 		TEST(test_deaf_client),
+		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_wire),
 		cmocka_unit_test(test_repair),
 		cmocka_unit_test(test_utf8),
