@@ -496,6 +496,14 @@ def test_attach_terminal(server):
     c.close()
 
 
+def test_attach_to_what_has_ended(server):
+    box = server.container("true")["id"]
+    assert until(lambda: "is not running" in server.execsync(box, "true").get("error", ""))
+    c = SpdyCommand(server.attach(box))
+    assert f"error attaching to container: container {box} is not running" in c.status()["message"]
+    c.close()
+
+
 def test_attach_stdin_once(server):
     box = server.container("cat", stdin=True, once=True)["id"]
     c = SpdyCommand(server.attach(box, stdin=True), stdin=True)

@@ -2,6 +2,7 @@
 #include "api/cri/streaming-internal.h"
 
 #include "base/mem.h"
+#include "engine/sandbox.h"
 
 static int exec(struct streaming *s, const struct stream_request *r, int fd, unsigned width,
 		unsigned height, void (*on_ended)(int exit_code, void *arg), void *arg,
@@ -38,6 +39,18 @@ static int exec(struct streaming *s, const struct stream_request *r, int fd, uns
 	return result;
 }
 
+/* The engine would keep the client for a start, which a pod's container does not get twice. */
+static int check_running(struct streaming *s, const char *id, struct error *err)
+{
+	CLEANUP(container_briefs_done) struct container_briefs b = { 0 };
+
+	if (engine_brief(s->config.engine, s->ns, id, &b, err) < 0)
+		return -1;
+	if (b.v[0].status != CONTAINER_RUNNING && b.v[0].status != CONTAINER_CREATED)
+		return error_set(err, ERROR_FAILED_PRECONDITION, "container %s is not running", id);
+	return 0;
+}
+
 static int attach(struct streaming *s, const struct stream_request *r, int fd, bool *ret_tty,
 		  struct error *err)
 {
@@ -49,7 +62,8 @@ static int attach(struct streaming *s, const struct stream_request *r, int fd, b
 		.no_detach_keys = true,
 	};
 
-	if (engine_attach_check(s->config.engine, s->ns, r->id, ret_tty, err) < 0)
+	if (check_running(s, r->id, err) < 0 ||
+	    engine_attach_check(s->config.engine, s->ns, r->id, ret_tty, err) < 0)
 		return -1;
 	o.mux = !*ret_tty;
 	return engine_attach(s->config.engine, s->ns, r->id, &o, TAKE_FD(mine), err);

@@ -23,6 +23,7 @@
 #define ACCEPT_AT_ONCE 16
 #define BACKLOG 128
 #define PAUSE_MS 200
+#define KEEPALIVE_SECONDS 30
 #define TOKEN_BYTES 6
 #define PORTS_MAX 1024
 
@@ -210,7 +211,7 @@ static void pause_accepting(struct streaming *s)
 
 static void adopt(struct streaming *s, int fd)
 {
-	int on = 1;
+	int on = 1, idle = KEEPALIVE_SECONDS, interval = KEEPALIVE_SECONDS / 2;
 
 	if (s->n_conns >= CONNS_MAX) {
 		log_warn("streaming server: more than %d connections, dropping a new one",
@@ -221,6 +222,8 @@ static void adopt(struct streaming *s, int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	/* A peer that has vanished is noticed. */
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 	conn_new(s, fd);
 }
 
