@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "base/time.h"
 
+#include "containerd.events.pb-c.h"
 #include "containerd.services.containers.v1.pb-c.h"
 #include "containerd.services.content.v1.pb-c.h"
 #include "containerd.services.diff.v1.pb-c.h"
@@ -78,6 +79,19 @@ static char *load_uuid(const struct store *s, struct error *err)
 	return TAKE_PTR(uuid);
 }
 
+static void on_missed(struct task *t, const struct task_state *state, void *arg)
+{
+	struct containerd_api *a = arg;
+	Containerd__Events__TaskExit event = CONTAINERD__EVENTS__TASK_EXIT__INIT;
+	autoarena struct arena arena = ARENA_INIT;
+
+	event.container_id = event.id = message_text(&arena, task_id(t));
+	event.pid = (uint32_t)state->pid;
+	event.exit_status = state->exit_status;
+	event.exited_at = ctrd_time(&arena, state->exited_at);
+	exchange_publish_missed(a->exchange, task_ns(t), "/tasks/exit", &event.base);
+}
+
 static int start_tasks(struct containerd_api *a, struct error *err)
 {
 	const struct task_table_config config = {
@@ -88,6 +102,8 @@ static int start_tasks(struct containerd_api *a, struct error *err)
 		.state = a->config.state,
 		.shim = a->config.shim,
 		.address = a->config.address,
+		.on_missed = on_missed,
+		.arg = a,
 	};
 
 	a->tasks = task_table_new(&config, err);

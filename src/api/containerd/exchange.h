@@ -22,6 +22,10 @@ void exchange_free(struct exchange *x);
 /* Now. The event's type URL is its message's name. */
 void exchange_publish(struct exchange *x, const char *ns, const char *topic,
 		      const ProtobufCMessage *event);
+/* The same for what has happened while no daemon ran: those who subscribe in the first minute are
+ * told too, since they come back at their own pace. */
+void exchange_publish_missed(struct exchange *x, const char *ns, const char *topic,
+			     const ProtobufCMessage *event);
 /* As it is. */
 void exchange_forward(struct exchange *x, const Containerd__Types__Envelope *e);
 /* Loop thread: fn on the loop for each event from now on, until exchange_unsubscribe(). */

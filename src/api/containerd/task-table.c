@@ -39,6 +39,8 @@ struct task_table {
 	struct tasks *tasks;
 	struct store *store;
 	struct jobs *jobs;
+	void (*on_missed)(struct task *t, const struct task_state *state, void *arg);
+	void *arg;
 	pthread_mutex_t lock;
 	struct map map;	     /* "ns/id": struct api_task, referenced */
 	struct list waiters; /* locked */
@@ -181,6 +183,14 @@ static void drop(void *arg)
 		grpc_call_unref(w->call);
 }
 
+static bool api_task_knows(struct api_task *t, const char *exec_id)
+{
+	pthread_mutex_lock(&t->table->lock);
+	bool known = find_process(t, exec_id) != NULL;
+	pthread_mutex_unlock(&t->table->lock);
+	return known;
+}
+
 int api_task_wait(struct api_task *t, const char *exec_id, struct grpc_call *c, struct error *err)
 {
 	struct arena *a = grpc_call_arena(c);
@@ -198,6 +208,9 @@ int api_task_wait(struct api_task *t, const char *exec_id, struct grpc_call *c, 
 	list_append(&t->table->waiters, &w->node);
 	pthread_mutex_unlock(&t->table->lock);
 	grpc_call_on_cancel(c, drop, w);
+	/* An exec that an earlier daemon started is watched from when somebody asks. */
+	if (!api_task_knows(t, exec_id))
+		task_watch(t->task, exec_id);
 	autoerror struct error why = ERROR_INIT;
 	if (task_state(t->task, exec_id, &state, &why) < 0) {
 		/* A shim that is dying is reported as an exit. */
@@ -229,6 +242,8 @@ struct task_table *task_table_new(const struct task_table_config *config, struct
 
 	t->store = config->store;
 	t->jobs = config->jobs;
+	t->on_missed = config->on_missed;
+	t->arg = config->arg;
 	t->map = MAP_INIT;
 	list_init(&t->waiters);
 	pthread_mutex_init(&t->lock, NULL);
@@ -399,6 +414,8 @@ static void recover_one(struct task_table *t, const char *ns, const char *id)
 				 error_msg(&err));
 		return;
 	}
+	if (state.status == TASK_STOPPED)
+		t->on_missed(task, &state, t->arg);
 	task_watch(task, "");
 	task_table_add(t, task, &streams, NULL);
 }

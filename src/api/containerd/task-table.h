@@ -39,6 +39,9 @@ struct task_table_config {
 	struct jobs *jobs;
 	struct store *store;
 	const char *root, *state, *shim, *address;
+	/* A task's first process has ended while no daemon was there. */
+	void (*on_missed)(struct task *t, const struct task_state *state, void *arg);
+	void *arg;
 };
 
 struct task_table *task_table_new(const struct task_table_config *config, struct error *err);
