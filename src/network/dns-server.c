@@ -24,7 +24,9 @@
 #define FORWARDS_MAX 512 /* a container */
 #define CLIENTS_MAX 32	 /* by TCP, a container */
 #define QUERY_MAX 4096
-#define UPSTREAM_TIMEOUT_MS 4000
+#define UPSTREAM_TIMEOUT_MS 4000 /* by TCP */
+#define RESEND_MS 1300		 /* by UDP: a datagram may be lost */
+#define DATAGRAMS 3		 /* to one server */
 #define CLIENT_TIMEOUT_MS 10000
 #define DATAGRAMS_AT_ONCE 64
 #define BACKLOG 16
@@ -86,6 +88,7 @@ struct forward {
 	size_t next; /* upstream */
 	struct watch *watch;
 	bool sent;
+	unsigned datagrams;
 	uint8_t *in; /* TCP answer so far */
 	size_t n;
 };
@@ -126,7 +129,7 @@ static void on_time(uv_timer_t *t)
 		w->fn(w->arg, /* timeout= */ true);
 }
 
-/* Takes fd, also on failure (NULL). ms 0: no time limit. */
+/* Takes fd, also on failure (NULL). ms 0: no time limit; else it is told of again and again. */
 static struct watch *watch_new(struct dns_service *d, int fd, int events, uint64_t ms,
 			       void (*fn)(void *arg, bool timeout), void *arg)
 {
@@ -145,7 +148,7 @@ static struct watch *watch_new(struct dns_service *d, int fd, int events, uint64
 	w->arg = arg;
 	uv_poll_start(&w->poll, events, on_event);
 	if (ms)
-		uv_timer_start(&w->timer, on_time, ms, 0);
+		uv_timer_start(&w->timer, on_time, ms, ms);
 	/* Name servers are no reason to stay. */
 	uv_unref((uv_handle_t *)&w->poll);
 	uv_unref((uv_handle_t *)&w->timer);
@@ -266,7 +269,9 @@ static void on_udp_answer(void *arg, bool timeout)
 	static uint8_t message[DNS_MESSAGE_MAX]; /* the loop's */
 
 	if (timeout) {
-		forward_next(f);
+		if (f->datagrams++ >= DATAGRAMS ||
+		    send(f->watch->fd, f->query + 2, f->len, MSG_NOSIGNAL) < 0)
+			forward_next(f);
 		return;
 	}
 	for (;;) {
@@ -320,6 +325,7 @@ static void forward_next(struct forward *f)
 
 	watch_close(TAKE_PTR(f->watch));
 	f->sent = false;
+	f->datagrams = 1;
 	f->n = 0;
 	while (f->next < v->n_upstreams) {
 		const struct upstream *u = &v->upstreams[f->next++];
@@ -337,9 +343,9 @@ static void forward_next(struct forward *f)
 			close(fd);
 			continue;
 		}
-		f->watch =
-			watch_new(v->service, fd, f->tcp ? UV_WRITABLE : UV_READABLE,
-				  UPSTREAM_TIMEOUT_MS, f->tcp ? on_tcp_answer : on_udp_answer, f);
+		f->watch = watch_new(v->service, fd, f->tcp ? UV_WRITABLE : UV_READABLE,
+				     f->tcp ? UPSTREAM_TIMEOUT_MS : RESEND_MS,
+				     f->tcp ? on_tcp_answer : on_udp_answer, f);
 		if (f->watch)
 			return;
 	}

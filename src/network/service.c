@@ -242,6 +242,8 @@ void network_service_free(struct network_service *s)
 		    if_nametoindex(n->link) != 0)
 			n->driver->remove(s, n, NULL);
 	}
+	rules_watch_free(TAKE_PTR(s->watch));
+	dns_service_free(TAKE_PTR(s->dns));
 	map_done_values(&s->netspaces, free_netspace);
 	LIST_FOREACH (n, &s->networks, struct network, node)
 		network_free(n);
