@@ -214,6 +214,7 @@ static const struct json_field config_fields[] = {
 	JSON_SUB("selinux", FIELD_OBJECT, CC, selinux, config_selinux_fields, struct selinux_label,
 		 0),
 	JSON_FIELD("cdiDevices", FIELD_STRV, CC, cdi_devices, 0),
+	JSON_FIELD("unmetRequest", FIELD_STRING, CC, unmet_request, 0),
 	JSON_FIELD("noHostDevices", FIELD_BOOL, CC, no_host_devices, 0),
 	JSON_END,
 };

@@ -202,6 +202,7 @@ struct container_config {
 	struct strv cap_ambient; /* as cap_add; added to the other sets too */
 	struct selinux_label selinux;
 	struct strv cdi_devices; /* "vendor.com/class=name" */
+	char *unmet_request;	 /* for devices that no driver here has: what a start says */
 	bool no_host_devices;	 /* privileged, but with its own devices only */
 };
 

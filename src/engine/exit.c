@@ -141,16 +141,18 @@ void container_finish(struct container *c)
 	container_note_end(c, (int)status, exited_at);
 	bool last = e->recovering == 0 && removed_first(c);
 	pthread_mutex_unlock(&e->lock);
+	/* Who waits for the end is told so now, and must not do anything whose event comes first.
+	 */
+	if (oom_is_news)
+		container_emit(c, "oom", NULL, NULL);
+	autofree char *code = xasprintf("%u", status);
+	container_emit(c, "die", "exitCode", code);
 	/* First the fact, then the shim goes, which was the only other one to know it. */
 	if (!last)
 		container_save(c);
-	if (oom_is_news)
-		container_emit(c, "oom", NULL, NULL);
 	if (!last)
 		end_task(c, t);
 
-	autofree char *code = xasprintf("%u", status);
-	container_emit(c, "die", "exitCode", code);
 	container_leave_networks(c);
 	volumes_unmount(c);
 	unmount_events(c);

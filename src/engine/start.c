@@ -216,6 +216,8 @@ static int start_steps(struct starting *s, struct error *err)
 
 	const struct runtime_entry *runtime = engine_runtime(c->e, c->config.runtime, err);
 
+	if (!str_empty(c->config.unmet_request))
+		return error_set(err, ERROR_UNKNOWN, "%s", c->config.unmet_request);
 	/* Before the shim takes its view of the host's mounts. */
 	if (!runtime || volumes_mount(c, err) < 0 ||
 	    task_prepare(c->e->tasks, c->ns, c->id, runtime->path, &s->task, err) < 0 ||

@@ -157,7 +157,7 @@ def test_prune(docker, api):
     v = docker.json("volume", "inspect", anonymous)[0]
     assert v["Labels"] == {"com.docker.volume.anonymous": ""}
     reply = api("POST", "/volumes/prune", want=200)
-    assert reply == {"VolumesDeleted": None, "SpaceReclaimed": 0} or reply["VolumesDeleted"] in ([], None)
+    assert reply == {"VolumesDeleted": [], "SpaceReclaimed": 0}
     docker("rm", "cc")
     usage = {x["Name"]: x["UsageData"] for x in api("GET", "/system/df")["Volumes"]}
     assert usage[anonymous] == {"Size": 3000, "RefCount": 0} and usage["named"]["Size"] == 5000

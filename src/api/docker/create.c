@@ -575,10 +575,10 @@ static int device_requests(const struct json *list, struct container_config *c, 
 				return -1;
 		} else {
 			put_capabilities(json_get(one, "Capabilities"), &text);
-			return error_set(err, ERROR_INVALID_ARGUMENT,
-					 "could not select device driver \"%s\" with "
-					 "capabilities: %s",
-					 driver ? driver : "", text.data);
+			free(c->unmet_request);
+			c->unmet_request = xasprintf("could not select device driver \"%s\" with "
+						     "capabilities: %s",
+						     driver ? driver : "", text.data);
 		}
 	}
 	return 0;

@@ -158,8 +158,8 @@ static int parse_time(const struct http_request *r, const char *name, int64_t *r
 
 	*ret = 0;
 	if (value && time_parse_docker(value, time_realtime(), ret) < 0)
-		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid value for \"%s\": %s", name,
-				 value);
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "strconv.ParseInt: parsing \"%s\": invalid syntax", value);
 	return 0;
 }
 
@@ -175,6 +175,9 @@ HANDLER(system_events)
 		free(w);
 		return -1;
 	}
+	/* With an end alone, what has been up to it is asked for. */
+	if (w->until && !w->since)
+		w->since = 1;
 	w->ns = xstrdup(api_ns(r));
 	w->request = http_request_ref(r);
 	http_stream_start(r, 200, "application/json");

@@ -47,6 +47,11 @@ HANDLER(experimental)
 
 HANDLER(plugins_list)
 {
+	static const char *const known[] = { "enabled", "capability", NULL };
+	CLEANUP(filters_done) struct filters f = { 0 };
+
+	if (filters_parse(r, known, &f, err) < 0)
+		return -1;
 	http_reply_json(r, 200, json_new_array());
 	return 0;
 }
@@ -59,6 +64,13 @@ HANDLER(plugin)
 /* `docker system prune` asks for it; there is no build cache. */
 HANDLER(build_prune)
 {
+	static const char *const known[] = { "until",	   "id",     "parent",	"type",
+					     "inuse",	   "shared", "private", "description",
+					     "unused-for", "label",  NULL };
+	CLEANUP(filters_done) struct filters f = { 0 };
+
+	if (filters_parse(r, known, &f, err) < 0)
+		return -1;
 	struct json *reply = json_new_object();
 
 	json_set(reply, "CachesDeleted", NULL);

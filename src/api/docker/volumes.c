@@ -157,8 +157,7 @@ HANDLER(volumes_prune)
 		json_add(deleted, json_new_string(v->name));
 		reclaimed += MAX(size, 0);
 	}
-	json_set(reply, "VolumesDeleted",
-		 json_array_len(deleted) > 0 ? deleted : (json_unref(deleted), NULL));
+	json_set(reply, "VolumesDeleted", deleted);
 	json_set_int(reply, "SpaceReclaimed", reclaimed);
 	http_reply_json(r, 200, reply);
 	return 0;
