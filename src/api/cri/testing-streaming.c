@@ -372,6 +372,9 @@ int main(int argc, char **argv)
 		return 2;
 	log_setup("testing-streaming", LOG_WARN, LOG_FORMAT_TEXT);
 	signal(SIGPIPE, SIG_IGN);
+	/* Who ends the tests ends their input: that is the way out which leaves nothing behind. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
 	char *dir = mkdtemp(template);
 	assert(dir);
 	int r = run(dir, argv);
