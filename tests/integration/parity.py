@@ -87,7 +87,7 @@ class Engine:
 
     LISTS = {"containers": ("/containers/json?all=1", None, "Id", "?force=1&v=1"),
              "networks": ("/networks", None, "Id", ""), "volumes": ("/volumes", "Volumes", "Name", "?force=1"),
-             "images": ("/images/json", None, "Id", "?force=1")}
+             "images": ("/images/json?all=1", None, "Id", "?force=1")}
 
     def objects(self, kind):
         path, member, key, _ = self.LISTS[kind]
@@ -410,25 +410,35 @@ def outcome(engine, case):
         for i, step in enumerate(steps_of(case.steps), 1):
             run_step(engine, case, step, str(i), out)
     finally:
-        done = any(v == 0 or 200 <= v < 300 for k, v in out.items() if k.endswith((".code", ".status")))
+        done = any(v == 0 or 200 <= v < 300 for k, v in out.items() if RESULT.fullmatch(k))
         if done and not re.match(r"(GET|HEAD|ps|images|inspect|logs|top|port)\b", case.steps):
             engine.tidy()
     return out
 
 
+RESULT = re.compile(r"\d+\.(code|status)")
+
+
+def is_expected(entry, case, path, a, b):
+    cases, fields, _, *values = entry
+    if not fnmatch.fnmatchcase(case.id, cases) or not re.fullmatch(fields, path):
+        return False
+    return not values or all(re.fullmatch(str(want), str(has), re.DOTALL) for want, has in zip(values[0], (a, b)))
+
+
 def differences(case, ours, theirs, newer, expected):
     """(field, ours, theirs) of what has no excuse; the expectations that were used go to `used`."""
     found, used, parted = [], set(), set()
-    for path in sorted(set(ours) | set(theirs), key=lambda p: (not p.endswith((".code", ".status")), p)):
+    for path in sorted(set(ours) | set(theirs), key=lambda p: (not RESULT.fullmatch(p), p)):
         step = path.split(".")[0]
         if step in parted and not re.search(r"\.(code|status|err|message)$", path):
             continue  # one has failed, the other not: that is the difference
         a, b = ours.get(path, NOTHING), theirs.get(path, NOTHING)
-        if a != b and path.endswith((".code", ".status")):
+        if a != b and RESULT.fullmatch(path):
             parted.add(step)
         if a == b or (path in newer and newer[path] == a):
             continue
-        why = next((e for e in expected if fnmatch.fnmatchcase(case.id, e[0]) and re.fullmatch(e[1], path)), None)
+        why = next((e for e in expected if is_expected(e, case, path, a, b)), None)
         if why:
             used.add(why)
         else:

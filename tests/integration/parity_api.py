@@ -203,6 +203,6 @@ def requests():
 
 
 def cases():
-    seen = dict.fromkeys(r if "/events" not in r or "until" in r else r + ("&" if "?" in r else "?") + "until=@t1@"
+    seen = dict.fromkeys(r if "/events" not in r or "until" in r else r + ("&" if "?" in r else "?") + "until=@t0@"
                          for r in requests())
     return [Case("api/" + r, r) for r in seen]

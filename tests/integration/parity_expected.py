@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where kistld differs from dockerd and is to: cases, fields (a regular expression), why."""
+"""Where kistld differs from dockerd and is to: cases, fields (a regular expression), why; and where only that pair of
+values is meant, kistld's and dockerd's."""
 
 import pathlib
 
@@ -17,7 +18,32 @@ EXPECTED = [
     ("api/GET /info*", r".*body\.json\..*", "tells what this daemon is"),
     ("api/GET /version*", r".*body\.json\..*", "tells what this daemon is"),
     ("*", r".*\.com\.docker\.network\.(bridge\.name|driver\.mtu)", "the default bridge has kistld's name"),
+    ("look/info_--format_{{json_.Plugins*", r"1\.out", "tells what this daemon is"),
+    ("create/--*", DOCUMENT + r"HostConfig\.SecurityOpt", "no SELinux here: nothing to disable for host namespaces"),
+    ("create/*_container:w-run*", DOCUMENT + r"HostConfig\.(IpcMode|PidMode|NetworkMode)", "keeps what was asked for"),
+    ("create/--blkio-weight*", r".*", "kistld leaves it to the start whether the kernel has weights"),
+    ("create/--log-opt*", r".*", "options are checked at create, as dockerd does with others"),
+    # What is off says so before it looks at parameters.
+    *((f"api/* /{what}*", r"1\..*", "swarm and plug-ins are off, whatever the parameters")
+      for what in ("swarm", "nodes", "services", "secrets", "configs", "tasks", "plugins")),
+    ("api/GET /distribution/*", r"1\..*", "asks a registry, in words of its own"),
+    ("api/POST /images/create*", r"1\..*", "asks a registry, in words of its own"),
+    ("api/*", r"1\.status", "a wrong value is the client's mistake", (400, 500)),
+    ("api/*", r"1\.body\.json\.message", "a wrong value is told in our words, not in strconv's",
+     (r".*", r"strconv\..*")),
+    ("api/GET /containers/*/top?ps_args=bogus*", r"1\.body\.json\.message", "says who has failed: ps"),
+    ("api/POST /containers/*/attach*", r"1\..*", "before an upgrade errors come as JSON"),
+    ("api/GET /images/*/get", r"1\.body\.json\.message", "one wording for images that are not there"),
+    ("api/GET /events?filters=*bogus*", r"1\..*", "an unknown filter is refused, as in every list"),
+    ("api/GET /networks/*verbose=*", r"1\.body\.json\.Services", "empty, where dockerd leaves it out"),
+    ("api/GET /images/get", r"1\..*", "an archive of nothing is refused"),
+    ("api/*/push*", r"1\.body\.json\.message", "of two errors, the reference's comes first"),
+    ("api/*", r"1\.body\.json\.message", "names the reference", (r"invalid reference.*", r"invalid reference.*")),
     # Wording of parsers.
+    *((f"api/* {body}", r"1\..*", "errors of JSON are worded by our parser, not by Go's, and are all 400")
+      for body in ("{", "[[]]", "null", '"x"', "{} {}")),
+    ("api/POST /*/create", r"1\.body\.json\.message", "errors of JSON are worded by our parser, not by Go's"),
+    ("api/POST /*/nosuch/*", r"1\.body\.json\.message", "errors of JSON are worded by our parser, not by Go's"),
     ("api/* {*", r"1\.body\.json\.message", "errors of JSON are worded by our parser, not by Go's"),
     ("api/*filters=*", r"1\.body\.json\.message", "errors of JSON are worded by our parser, not by Go's"),
     ("*busybox_nosuch", r"1\.err", "crun's words"),

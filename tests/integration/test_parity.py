@@ -15,20 +15,6 @@ from harness import DOCKER
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not all(map(os.path.exists, (DOCKER, DOCKERD))),
                                 reason="needs root and docker.io")
 
-# The API's are many and alike: one of four is asked always, all with --full.
-API_STEP = 4
-
-
-def parameters():
-    for case in command_cases():
-        yield case
-    for i, case in enumerate(api_cases()):
-        yield pytest.param(case, marks=[pytest.mark.full] if i % API_STEP else [])
-
-
-def case_name(case):
-    return case.id
-
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
@@ -37,8 +23,8 @@ def pair(tmp_path_factory):
     p.close()
 
 
-@pytest.mark.parametrize("case", [p for p in parameters() if getattr(p, "values", [p])[0].id not in PENDING],
-                         ids=case_name)
+@pytest.mark.parametrize("case", [c for c in command_cases() + api_cases() if c.id not in PENDING],
+                         ids=lambda case: case.id)
 def test_same_as_dockerd(pair, case):
     ours, theirs = pair.run(case)
     found, _ = differences(case, ours, theirs, pair.newer.get(case.id, {}), EXPECTED)
