@@ -42,6 +42,14 @@ class Engine:
         if status != 201:
             raise OSError(f"create {name}: {reply.decode(errors='replace')}")
 
+    def load(self, archive, namespace):
+        self.connection.request("POST", "/v1.41/images/load?quiet=1", archive,
+                                {"Content-Type": "application/x-tar", "X-Kistl-Namespace": namespace})
+        r = self.connection.getresponse()
+        reply = r.read().decode(errors="replace")
+        if r.status != 200 or "Loaded image" not in reply:
+            raise OSError(f"load: {r.status} {reply}")
+
     def remove(self, name):
         self.request("DELETE", f"/containers/{name}?force=1")
 

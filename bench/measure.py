@@ -55,7 +55,7 @@ class Corner:
 
 CGROUPS = "/sys/fs/cgroup"
 # What the subjects put their containers under; they leave the parents behind.
-CGROUP_PARENTS = ("docker", "libpod_parent", "default", "kistl")
+CGROUP_PARENTS = ("docker", "libpod_parent", "default", "k8s.io", "kistl")
 
 
 def cgroup_parents():
@@ -160,6 +160,15 @@ def descendants(root=None):
         if p == root and pid != root:
             found.add(pid)
     return found
+
+
+def comm(pid):
+    """The program's name, 15 characters of it; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
 
 
 def in_container(pid):

@@ -11,6 +11,9 @@ BARS = (
     ("daemon RSS after 100 containers", 12, "MiB", lambda r: r.kistl_rss),
     ("slowest read-only call", 2, "ms", lambda r: max(map(median, r.calls.values()), default=None)),
     ("`kistl ps` of what `docker ps` on dockerd takes", 10, "%", lambda r: r.share("ps")),
+    ("start of a pod, of what containerd takes", 20, "%", lambda r: r.percent("start of a pod", "containerd")),
+    ("shim of a pod, RSS", 2, "MiB", lambda r: r.value("shim of a pod, RSS", "kistl")),
+    ("recovery of 200 pods", 1000, "ms", lambda r: r.value("recovery of 200 pods", "kistl")),
     ("start of the command", 3, "ms", lambda r: r.value("start of the command (version)", "kistl")),
 )
 
@@ -37,8 +40,10 @@ class Report:
 
     def share(self, test):
         """Kistl's time in hundredths of docker's."""
-        found = next((t for t in self.rows if t.startswith(test + " of ")), None)
-        x, y = self.value(found, "kistl"), self.value(found, "docker")
+        return self.percent(next((t for t in self.rows if t.startswith(test + " of ")), None), "docker")
+
+    def percent(self, test, peer):
+        x, y = self.value(test, "kistl"), self.value(test, peer)
         return None if x is None or y is None else 100 * x / y
 
     def difference(self, test, a, b):

@@ -7,9 +7,13 @@ import shutil
 import subprocess
 import time
 
+import calls
+import pods
 from measure import Daemon, Failed, du, run
 
 BUSYBOX = "docker.io/bench/busybox:latest"
+PAUSE = "docker.io/bench/pause:latest"
+MKIMAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tools/mkimage")
 # Cgroups are the host's, and some runtimes name them as the container: another bench may be running.
 PREFIX = f"bench{os.getpid()}-"
 
@@ -31,6 +35,7 @@ class Subject:
     packages = ()
     networks = ("default", "none")
     zstd = True
+    shim = ""  # of those that have the CRI
 
     def __init__(self, directory, corner, options):
         self.dir, self.corner, self.options = directory, corner, options
@@ -56,9 +61,21 @@ class Subject:
         return run(argv, self.env)
 
     def daemon(self, argv, ready, pass_fds=()):
-        d = Daemon(argv, self.env, self.path("log"), pass_fds)
-        self.daemons.append(d)
-        d.wait_for(ready)
+        self.spawn(argv, pass_fds).wait_for(ready)
+
+    def spawn(self, argv, pass_fds=()):
+        self.started = argv, pass_fds
+        self.daemons.append(Daemon(argv, self.env, self.path("log"), pass_fds))
+        return self.daemons[-1]
+
+    def kill_and_start(self):
+        """As a crash: nothing of it ends in order. The time of the new start."""
+        old = self.daemons.pop()
+        old.process.kill()
+        old.process.wait()
+        began = time.perf_counter()
+        self.spawn(*self.started)
+        return began
 
     def start(self):
         pass
@@ -176,22 +193,37 @@ class Containerd(Subject):
     program = "/usr/bin/containerd"
     packages = ("containerd", "runc")
     networks = ("none",)
+    shim = "containerd-shim"
 
     def version(self):
         return self.do(["/usr/bin/containerd", "--version"]).split()[2].split("~")[0]
 
     def start(self):
         sock, config = self.state("sock"), self.path("config.toml")
+        pods.write_network(self.path("cni"), "benchctd0", "10.187.0.0/16")
         with open(config, "w") as f:
             f.write(f'version = 2\nroot = "{self.path("root")}"\nstate = "{self.state("run")}"\n'
                     f'[grpc]\naddress = "{sock}"\n'
                     '[plugins."io.containerd.internal.v1.opt"]\n'
-                    f'path = "{self.path("opt")}"\n')
+                    f'path = "{self.path("opt")}"\n'
+                    '[plugins."io.containerd.grpc.v1.cri"]\n'
+                    f'sandbox_image = "{PAUSE}"\n'
+                    'restrict_oom_score_adj = true\n'  # not every machine gives CAP_SYS_RESOURCE to root
+                    '[plugins."io.containerd.grpc.v1.cri".cni]\n'
+                    f'bin_dir = "/usr/lib/cni"\nconf_dir = "{self.path("cni")}"\n')
         self.ctr = ["/usr/bin/ctr", "--address", sock]
         self.daemon(["/usr/bin/containerd", "--config", config], lambda: self.do(self.ctr + ["version"]))
 
     def load(self, archive):
         self.do(self.ctr + ["images", "import", archive])
+
+    def load_for_pods(self, archive):
+        """With an image that the sandboxes can be made of; nobody pulls here."""
+        pause = self.path("pause.oci.tar")
+        run([MKIMAGE, "--busybox", "--name", PAUSE.removeprefix("docker.io/"), "--cmd", "exec sleep 2147483647",
+             "--output", pause])
+        for path in (archive, pause):
+            self.do(self.ctr + ["--namespace", "k8s.io", "images", "import", path])
 
     def run_rm(self, _network):
         return self.ctr + ["run", "--rm", BUSYBOX, self.fresh(), "true"]
@@ -221,6 +253,7 @@ class Kistl(Docker):
     name = "kistl"
     program = ""
     zstd = True
+    shim = "kistl-shim"
     programs = ("kistl", "kistld", "kistl-shim", "kistl-image")
 
     def binary(self, name):
@@ -238,7 +271,10 @@ class Kistl(Docker):
         self.cli = [self.binary("kistl")]
         argv = [self.binary("kistld"), "--root", self.path("root"), "--state", self.state("run"),
                 "--socket", sock, "--config", self.path("config.toml"), "--log-level", "warn"]
-        open(self.path("config.toml"), "w").close()
+        pods.write_network(self.path("cni"), "benchkst0", "10.188.0.0/16")
+        with open(self.path("config.toml"), "w") as f:
+            f.write("[plugins.'io.containerd.grpc.v1.cri'.cni]\n"
+                    f"bin_dir = '/usr/lib/cni'\nconf_dir = '{self.path('cni')}'\n")
         # Not before the socket is there: without one, kistl starts a daemon by itself.
         self.daemon(self.corner.honest(argv), lambda: os.path.exists(sock) and self.do(self.cli + ["version"]),
                     pass_fds=(self.corner.honest_fd,))
@@ -248,6 +284,10 @@ class Kistl(Docker):
 
     def load(self, archive):
         self.do(self.cli + ["load", "-q", "-i", archive])
+
+    def load_for_pods(self, archive):
+        with open(archive, "rb") as f:
+            calls.Engine(self.socket()).load(f.read(), "k8s.io")
 
     def forget(self, ref):
         """Until the collector, which works beside, has taken the layers away."""

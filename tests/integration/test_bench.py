@@ -37,6 +37,22 @@ def test_kistl_beside_crun(tmp_path):
     os.rmdir(directory)
 
 
+def test_pods(tmp_path):
+    directory = tempfile.mkdtemp(prefix="test-bench.", dir="/var/tmp")
+    r = bench("--dir", directory, "--peers", "", "--runs", "1", "--pods", "5", "--probes", "4", "--only", "cri", "--json",
+              str(tmp_path / "out.json"))
+    assert r.returncode == 0, r.stderr
+    document = json.loads((tmp_path / "out.json").read_text())
+    medians = {row["test"]: row["median"] for row in document["results"]}
+    assert set(medians) == {"start of a pod", "stop and removal of a pod", "start of 8 pods at once",
+                            "stop and removal of 8 pods at once", "exec probes, one at a time", "exec probes, 8 at a time",
+                            "shim of a pod, RSS", "shim of a pod, PSS", "recovery of 5 pods"}
+    assert all(m > 0 for m in medians.values())
+    assert {bar["name"] for bar in document["bars"]} == {"shim of a pod, RSS"}
+    assert mounts_below(directory) == []
+    os.rmdir(directory)
+
+
 def test_unknown_peer():
     r = bench("--peers", "rkt")
     assert r.returncode == 2 and "unknown peer 'rkt'" in r.stderr
