@@ -189,7 +189,7 @@ static void forward_free(struct forward *f)
 /* The last of it: the answer goes to who has asked. */
 static void forward_finish(struct forward *f, const void *message, size_t len)
 {
-	autofree uint8_t *in = TAKE_PTR(f->in); /* the message may lie there */
+	autofree uint8_t *in UNUSED = TAKE_PTR(f->in); /* the message may lie there */
 	struct client *c = f->client;
 	struct dns_server *v = f->server;
 
