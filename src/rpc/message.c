@@ -10,6 +10,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define CHUNK_BYTES (128 << 10)
 
@@ -48,9 +49,57 @@ void *message_array(struct arena *a, size_t n)
 	return arena_alloc(a, (n + 1) * sizeof(void *));
 }
 
+/* Length of the sequence at s, 0 when it is none (RFC 3629: no surrogates, nothing overlong). */
+static size_t utf8_sequence(const unsigned char *s)
+{
+	static const unsigned char first[] = { 0xc2, 0xe0, 0xf0 }, last[] = { 0xdf, 0xef, 0xf4 };
+	unsigned char low = 0x80, high = 0xbf;
+
+	if (s[0] < 0x80)
+		return 1;
+	for (size_t more = 1; more <= 3; more++) {
+		if (s[0] < first[more - 1] || s[0] > last[more - 1])
+			continue;
+		low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : low;
+		high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : high;
+		for (size_t i = 1; i <= more; i++, low = 0x80, high = 0xbf) {
+			if (s[i] < low || s[i] > high)
+				return 0;
+		}
+		return more + 1;
+	}
+	return 0;
+}
+
+bool message_text_valid(const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s;
+
+	for (size_t step = 1; *p && step > 0; p += step)
+		step = utf8_sequence(p);
+	return *p == '\0';
+}
+
 char *message_text(struct arena *a, const char *s)
 {
-	return arena_strdup(a, s ? s : "");
+	const unsigned char *p = (const unsigned char *)(s ? s : "");
+	size_t n = 0, bad = 0;
+
+	while (p[n]) {
+		size_t step = utf8_sequence(p + n);
+
+		bad += step == 0;
+		n += step ? step : 1;
+	}
+	char *out = arena_alloc(a, n + 2 * bad + 1), *o = out;
+	while (*p) {
+		size_t step = utf8_sequence(p);
+
+		memcpy(o, step ? (const char *)p : "\xef\xbf\xbd", step ? step : 3);
+		o += step ? step : 3;
+		p += step ? step : 1;
+	}
+	return out;
 }
 
 char **message_texts(struct arena *a, const struct strv *s)
@@ -62,17 +111,24 @@ char **message_texts(struct arena *a, const struct strv *s)
 	return out;
 }
 
+void *message_entry(struct arena *a, const ProtobufCMessageDescriptor *d, const char *key,
+		    const char *value)
+{
+	struct text_entry *e = message_new(a, d);
+
+	assert(d->sizeof_message == sizeof(*e));
+	e->key = message_text(a, key);
+	e->value = message_text(a, value);
+	return e;
+}
+
 void *message_map(struct arena *a, const ProtobufCMessageDescriptor *entry, const struct kvs *k,
 		  size_t *ret_n)
 {
 	struct text_entry **out = message_array(a, k->n);
 
-	assert(entry->sizeof_message == sizeof(struct text_entry));
-	for (size_t i = 0; i < k->n; i++) {
-		out[i] = message_new(a, entry);
-		out[i]->key = message_text(a, k->v[i].key);
-		out[i]->value = message_text(a, k->v[i].value);
-	}
+	for (size_t i = 0; i < k->n; i++)
+		out[i] = message_entry(a, entry, k->v[i].key, k->v[i].value);
 	*ret_n = k->n;
 	return out;
 }

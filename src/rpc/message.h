@@ -13,12 +13,16 @@
 void *message_new(struct arena *a, const ProtobufCMessageDescriptor *d);
 /* Room for n pointers, NULL all. */
 void *message_array(struct arena *a, size_t n);
-/* A string field: never NULL. */
+/* A string field: never NULL; bytes that are no UTF-8 become U+FFFD, since one of them would make a
+ * client drop the whole message. */
 char *message_text(struct arena *a, const char *s);
+bool message_text_valid(const char *s);
 char **message_texts(struct arena *a, const struct strv *s);
 /* A map<string, string>: entries of the given type, to be assigned to any array of them. */
 void *message_map(struct arena *a, const ProtobufCMessageDescriptor *entry, const struct kvs *k,
 		  size_t *ret_n);
+void *message_entry(struct arena *a, const ProtobufCMessageDescriptor *d, const char *key,
+		    const char *value);
 /* The other way; entries is an array of pointers to any such map's entries. */
 void message_kvs(struct kvs *ret, void *entries, size_t n);
 

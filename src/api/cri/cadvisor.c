@@ -17,11 +17,11 @@
 
 #define SPEC_TYPE "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 #define KIND "io.cri-containerd.kind"
-#define NEW(arena, name) cri_message(arena, &containerd__services__##name##__descriptor)
+#define NEW(arena, name) message_new(arena, &containerd__services__##name##__descriptor)
 
 static Google__Protobuf__Timestamp *timestamp(struct arena *a, int64_t ns)
 {
-	Google__Protobuf__Timestamp *m = cri_message(a, &google__protobuf__timestamp__descriptor);
+	Google__Protobuf__Timestamp *m = message_new(a, &google__protobuf__timestamp__descriptor);
 
 	m->seconds = ns / NSEC_PER_SEC;
 	m->nanos = (int32_t)(ns % NSEC_PER_SEC);
@@ -40,18 +40,18 @@ static Containerd__Services__Containers__V1__Container *encode(struct cri_api *a
 
 	kvs_copy(&all, labels);
 	kvs_set(&all, KIND, kind);
-	m->id = cri_text(a, id);
-	m->labels = cri_map(
+	m->id = message_text(a, id);
+	m->labels = message_map(
 		a, &containerd__services__containers__v1__container__labels_entry__descriptor, &all,
 		&m->n_labels);
 	m->created_at = m->updated_at = timestamp(a, created_at);
-	m->spec = cri_message(a, &google__protobuf__any__descriptor);
+	m->spec = message_new(a, &google__protobuf__any__descriptor);
 	m->spec->type_url = (char *)(uintptr_t)SPEC_TYPE;
 	m->spec->value.data = (uint8_t *)arena_strdup(a, text);
 	m->spec->value.len = strlen(text);
 	m->runtime = NEW(a, containers__v1__container__runtime);
 	m->runtime->name = (char *)(uintptr_t) "io.containerd.kistl.v2";
-	m->snapshotter = cri_text(a, store_default_snapshotter(api->store));
+	m->snapshotter = message_text(a, store_default_snapshotter(api->store));
 	return m;
 }
 
@@ -71,9 +71,9 @@ int cri_containerd_container(void *arg, struct grpc_call *c, const ProtobufCMess
 
 		reply->container =
 			encode(api, a, s->id, &s->config.labels, "container", s->created_at);
-		reply->container->image = cri_text(a, s->config.image);
+		reply->container->image = message_text(a, s->config.image);
 		reply->container->snapshot_key = reply->container->id;
-		reply->container->sandbox = cri_text(a, s->config.sandbox_id);
+		reply->container->sandbox = message_text(a, s->config.sandbox_id);
 		return 0;
 	}
 	if (cri_sandbox(api, id, &v, err) < 0)
@@ -121,17 +121,17 @@ int cri_containerd_task(void *arg, struct grpc_call *c, const ProtobufCMessage *
 	struct arena *a = grpc_call_arena(c);
 	struct cri_api *api = arg;
 	Containerd__V1__Types__Process *p =
-		cri_message(a, &containerd__v1__types__process__descriptor);
+		message_new(a, &containerd__v1__types__process__descriptor);
 
 	if (cri_container(api, id, &b, NULL) == 0) {
-		p->id = p->container_id = cri_text(a, b.v[0].shared->id);
+		p->id = p->container_id = message_text(a, b.v[0].shared->id);
 		p->pid = (uint32_t)b.v[0].pid;
 		p->status = task_status(cri_container_state(b.v[0].status));
 		p->exit_status = (uint32_t)b.v[0].exit_code;
 	} else {
 		if (cri_sandbox(api, id, &v, err) < 0)
 			return -1;
-		p->id = p->container_id = cri_text(a, v->id);
+		p->id = p->container_id = message_text(a, v->id);
 		p->pid = (uint32_t)pod_pid(api, v);
 		p->status = v->state == SANDBOX_READY ? CONTAINERD__V1__TYPES__STATUS__RUNNING
 						      : CONTAINERD__V1__TYPES__STATUS__STOPPED;

@@ -254,7 +254,7 @@ static Runtime__V1__Container **collect(struct grpc_call *c, const Runtime__V1__
 	struct arena *a = grpc_call_arena(c);
 
 	engine_briefs(api->engine, CRI_NAMESPACE, NULL, &b);
-	Runtime__V1__Container **out = cri_array(a, b.n);
+	Runtime__V1__Container **out = message_array(a, b.n);
 	*ret_n = 0;
 	for (size_t i = 0; i < b.n; i++) {
 		if (cri_is_ours(&b.v[i]) && container_matches(f, &b.v[i]) &&
@@ -284,7 +284,8 @@ static int stream_containers(struct grpc_call *c, const ProtobufCMessage *m,
 	size_t n;
 	Runtime__V1__Container **items = collect(c, request ? request->filter : NULL, &n);
 
-	cri_stream_items(c, &runtime__v1__stream_containers_response__descriptor, items, n);
+	grpc_call_send_items(c, cri_of(c)->config.loop,
+			     &runtime__v1__stream_containers_response__descriptor, items, n);
 	return 0;
 }
 

@@ -153,7 +153,7 @@ static int decode_envs(const Runtime__V1__ContainerConfig *m, struct container_c
 				       e->key);
 		if (strlen(value) != e->value.len)
 			return INVALID(err, "envs[%zu].value: '%s' has a NUL in it", i, e->key);
-		autofree char *assignment = xasprintf("%s=%s", e->key, cri_text(&arena, value));
+		autofree char *assignment = xasprintf("%s=%s", e->key, message_text(&arena, value));
 		strv_env_set(&ret->env, assignment);
 	}
 	return 0;
@@ -386,7 +386,7 @@ int cri_decode_resources(const Runtime__V1__LinuxContainerResources *m, struct r
 			.page_size = xstrdup(m->hugepage_limits[i]->page_size),
 			.limit = m->hugepage_limits[i]->limit,
 		};
-	cri_kvs(&ret->unified, m->unified, m->n_unified);
+	message_kvs(&ret->unified, m->unified, m->n_unified);
 	for (size_t i = 0; i < ret->unified.n; i++) {
 		const char *key = ret->unified.v[i].key;
 
@@ -532,7 +532,7 @@ int cri_decode_container(const struct cri_api *api, const Runtime__V1__Container
 	ret->cgroupns_mode = xstrdup("");
 	if (!str_empty(m->log_path) && !str_empty(pod->config.log_directory))
 		ret->log_path = path_join(pod->config.log_directory, m->log_path, NULL);
-	cri_kvs(&annotations, m->annotations, m->n_annotations);
+	message_kvs(&annotations, m->annotations, m->n_annotations);
 	if (decode_process(m, ret, err) < 0 || decode_mounts(api, m, ret, extension, err) < 0 ||
 	    decode_devices(m, ret, err) < 0 || decode_linux(api, m->linux, pod, ret, err) < 0) {
 		if (err && err->code == ERROR_UNKNOWN)
@@ -595,7 +595,7 @@ int cri_decode_image(const struct cri_api *api, const Runtime__V1__ContainerConf
 		drop_volumes(ret);
 	kvs_done(&ret->labels); /* not the image's */
 	ret->labels = KVS_INIT;
-	cri_kvs(&ret->labels, m->labels, m->n_labels);
+	message_kvs(&ret->labels, m->labels, m->n_labels);
 	strv_done(&ret->health.test);
 	ret->health = (struct health_spec){ .none = true };
 	ret->image = xstrdup(m->image->image);

@@ -18,7 +18,7 @@ static int check_message(const ProtobufCMessage *m, unsigned depth, struct error
 
 static int check_text(const ProtobufCFieldDescriptor *f, const char *text, struct error *err)
 {
-	return cri_text_valid(text) ? 0 : INVALID(err, "%s: is not valid UTF-8", f->name);
+	return message_text_valid(text) ? 0 : INVALID(err, "%s: is not valid UTF-8", f->name);
 }
 
 static int check_one(const ProtobufCFieldDescriptor *f, void *const *value, unsigned depth,
@@ -316,10 +316,10 @@ int cri_decode_sandbox(const struct cri_api *api, const Runtime__V1__PodSandboxC
 		push_all(&ret->dns_options, m->dns_config->options, m->dns_config->n_options);
 	}
 	decode_ports(m, ret);
-	cri_kvs(&ret->labels, m->labels, m->n_labels);
-	cri_kvs(&ret->annotations, m->annotations, m->n_annotations);
+	message_kvs(&ret->labels, m->labels, m->n_labels);
+	message_kvs(&ret->annotations, m->annotations, m->n_annotations);
 	if (m->linux) {
-		cri_kvs(&ret->sysctls, m->linux->sysctls, m->linux->n_sysctls);
+		message_kvs(&ret->sysctls, m->linux->sysctls, m->linux->n_sysctls);
 		ret->cgroup_parent = xstrdup(m->linux->cgroup_parent);
 	}
 	if (decode_pod_security(api, m->linux ? m->linux->security_context : NULL, ret, err) < 0)

@@ -13,9 +13,9 @@ Runtime__V1__PodSandboxMetadata *cri_encode_pod_metadata(struct arena *a,
 {
 	Runtime__V1__PodSandboxMetadata *m = CRI_NEW(a, pod_sandbox_metadata);
 
-	m->name = cri_text(a, v->config.name);
-	m->uid = cri_text(a, v->config.uid);
-	m->namespace_ = cri_text(a, v->config.namespace_);
+	m->name = message_text(a, v->config.name);
+	m->uid = message_text(a, v->config.uid);
+	m->namespace_ = message_text(a, v->config.namespace_);
 	m->attempt = (uint32_t)v->config.attempt;
 	return m;
 }
@@ -30,22 +30,22 @@ Runtime__V1__PodSandbox *cri_encode_sandbox(struct arena *a, const struct sandbo
 {
 	Runtime__V1__PodSandbox *m = CRI_NEW(a, pod_sandbox);
 
-	m->id = cri_text(a, v->id);
+	m->id = message_text(a, v->id);
 	m->metadata = cri_encode_pod_metadata(a, v);
 	m->state = sandbox_state(v);
 	m->created_at = v->created_at;
-	m->labels = cri_map(a, &runtime__v1__pod_sandbox__labels_entry__descriptor,
-			    &v->config.labels, &m->n_labels);
-	m->annotations = cri_map(a, &runtime__v1__pod_sandbox__annotations_entry__descriptor,
-				 &v->config.annotations, &m->n_annotations);
-	m->runtime_handler = cri_text(a, v->config.runtime);
+	m->labels = message_map(a, &runtime__v1__pod_sandbox__labels_entry__descriptor,
+				&v->config.labels, &m->n_labels);
+	m->annotations = message_map(a, &runtime__v1__pod_sandbox__annotations_entry__descriptor,
+				     &v->config.annotations, &m->n_annotations);
+	m->runtime_handler = message_text(a, v->config.runtime);
 	return m;
 }
 
 static Runtime__V1__IDMapping **encode_mappings(struct arena *a, const struct id_mappings *m,
 						size_t *ret_n)
 {
-	Runtime__V1__IDMapping **out = cri_array(a, m->n);
+	Runtime__V1__IDMapping **out = message_array(a, m->n);
 
 	for (size_t i = 0; i < m->n; i++) {
 		out[i] = CRI_NEW(a, idmapping);
@@ -84,12 +84,12 @@ static Runtime__V1__PodSandboxNetworkStatus *encode_network(struct arena *a,
 	if (v->config.network == POD_NS_NODE || v->ips.n == 0)
 		return NULL;
 	Runtime__V1__PodSandboxNetworkStatus *m = CRI_NEW(a, pod_sandbox_network_status);
-	m->ip = cri_text(a, v->ips.v[0]);
-	m->additional_ips = cri_array(a, v->ips.n);
+	m->ip = message_text(a, v->ips.v[0]);
+	m->additional_ips = message_array(a, v->ips.n);
 	for (size_t i = 1; i < v->ips.n; i++) {
 		Runtime__V1__PodIP *ip = CRI_NEW(a, pod_ip);
 
-		ip->ip = cri_text(a, v->ips.v[i]);
+		ip->ip = message_text(a, v->ips.v[i]);
 		m->additional_ips[m->n_additional_ips++] = ip;
 	}
 	return m;
@@ -100,17 +100,18 @@ Runtime__V1__PodSandboxStatus *cri_encode_sandbox_status(struct arena *a,
 {
 	Runtime__V1__PodSandboxStatus *m = CRI_NEW(a, pod_sandbox_status);
 
-	m->id = cri_text(a, v->id);
+	m->id = message_text(a, v->id);
 	m->metadata = cri_encode_pod_metadata(a, v);
 	m->state = sandbox_state(v);
 	m->created_at = v->created_at;
 	m->network = encode_network(a, v);
 	m->linux = encode_namespaces(a, &v->config);
-	m->labels = cri_map(a, &runtime__v1__pod_sandbox_status__labels_entry__descriptor,
-			    &v->config.labels, &m->n_labels);
-	m->annotations = cri_map(a, &runtime__v1__pod_sandbox_status__annotations_entry__descriptor,
-				 &v->config.annotations, &m->n_annotations);
-	m->runtime_handler = cri_text(a, v->config.runtime);
+	m->labels = message_map(a, &runtime__v1__pod_sandbox_status__labels_entry__descriptor,
+				&v->config.labels, &m->n_labels);
+	m->annotations =
+		message_map(a, &runtime__v1__pod_sandbox_status__annotations_entry__descriptor,
+			    &v->config.annotations, &m->n_annotations);
+	m->runtime_handler = message_text(a, v->config.runtime);
 	return m;
 }
 
@@ -138,7 +139,7 @@ Runtime__V1__ContainerMetadata *cri_encode_container_metadata(struct arena *a,
 {
 	Runtime__V1__ContainerMetadata *m = CRI_NEW(a, container_metadata);
 
-	m->name = cri_text(a, json_get_string(extension, CRI_EXT_NAME));
+	m->name = message_text(a, json_get_string(extension, CRI_EXT_NAME));
 	m->attempt = (uint32_t)json_get_int(extension, CRI_EXT_ATTEMPT, 0);
 	return m;
 }
@@ -154,7 +155,7 @@ void *cri_annotation_map(struct arena *a, const ProtobufCMessageDescriptor *entr
 	autokvs struct kvs annotations = KVS_INIT;
 
 	cri_annotations(extension, &annotations);
-	return cri_map(a, entry, &annotations, ret_n);
+	return message_map(a, entry, &annotations, ret_n);
 }
 
 static Runtime__V1__ImageSpec *encode_image(struct arena *a, const struct json *extension,
@@ -162,9 +163,9 @@ static Runtime__V1__ImageSpec *encode_image(struct arena *a, const struct json *
 {
 	Runtime__V1__ImageSpec *m = CRI_NEW(a, image_spec);
 
-	m->image = cri_text(a, name);
-	m->user_specified_image = cri_text(a, json_get_string(extension, CRI_EXT_USER_IMAGE));
-	m->runtime_handler = cri_text(a, json_get_string(extension, CRI_EXT_HANDLER));
+	m->image = message_text(a, name);
+	m->user_specified_image = message_text(a, json_get_string(extension, CRI_EXT_USER_IMAGE));
+	m->runtime_handler = message_text(a, json_get_string(extension, CRI_EXT_HANDLER));
 	return m;
 }
 
@@ -173,15 +174,15 @@ Runtime__V1__Container *cri_encode_container(struct arena *a, const struct conta
 	Runtime__V1__Container *m = CRI_NEW(a, container);
 	const struct container_shared *s = b->shared;
 
-	m->id = cri_text(a, s->id);
-	m->pod_sandbox_id = cri_text(a, s->config.sandbox_id);
+	m->id = message_text(a, s->id);
+	m->pod_sandbox_id = message_text(a, s->config.sandbox_id);
 	m->metadata = cri_encode_container_metadata(a, s->extension);
 	m->image = encode_image(a, s->extension, json_get_string(s->extension, CRI_EXT_IMAGE));
-	m->image_ref = m->image_id = cri_text(a, s->config.image_id);
+	m->image_ref = m->image_id = message_text(a, s->config.image_id);
 	m->state = cri_container_state(b->status);
 	m->created_at = s->created_at;
-	m->labels = cri_map(a, &runtime__v1__container__labels_entry__descriptor, &s->config.labels,
-			    &m->n_labels);
+	m->labels = message_map(a, &runtime__v1__container__labels_entry__descriptor,
+				&s->config.labels, &m->n_labels);
 	m->annotations =
 		cri_annotation_map(a, &runtime__v1__container__annotations_entry__descriptor,
 				   s->extension, &m->n_annotations);
@@ -200,18 +201,19 @@ Runtime__V1__LinuxContainerResources *cri_encode_resources(struct arena *a,
 	m->memory_limit_in_bytes = r->memory;
 	m->memory_swap_limit_in_bytes = r->memory_swap;
 	m->oom_score_adj = c->oom_score_adj;
-	m->cpuset_cpus = cri_text(a, r->cpuset_cpus);
-	m->cpuset_mems = cri_text(a, r->cpuset_mems);
-	m->hugepage_limits = cri_array(a, r->hugepages.n);
+	m->cpuset_cpus = message_text(a, r->cpuset_cpus);
+	m->cpuset_mems = message_text(a, r->cpuset_mems);
+	m->hugepage_limits = message_array(a, r->hugepages.n);
 	for (size_t i = 0; i < r->hugepages.n; i++) {
 		Runtime__V1__HugepageLimit *h = CRI_NEW(a, hugepage_limit);
 
-		h->page_size = cri_text(a, r->hugepages.v[i].page_size);
+		h->page_size = message_text(a, r->hugepages.v[i].page_size);
 		h->limit = r->hugepages.v[i].limit;
 		m->hugepage_limits[m->n_hugepage_limits++] = h;
 	}
-	m->unified = cri_map(a, &runtime__v1__linux_container_resources__unified_entry__descriptor,
-			     &r->unified, &m->n_unified);
+	m->unified =
+		message_map(a, &runtime__v1__linux_container_resources__unified_entry__descriptor,
+			    &r->unified, &m->n_unified);
 	return m;
 }
 
@@ -230,7 +232,7 @@ static Runtime__V1__Mount *encode_mount(struct arena *a, const struct mount_spec
 {
 	Runtime__V1__Mount *m = CRI_NEW(a, mount);
 
-	m->container_path = cri_text(a, s->target);
+	m->container_path = message_text(a, s->target);
 	m->readonly = s->read_only;
 	m->selinux_relabel = s->selinux_relabel;
 	m->recursive_read_only = s->recursive_read_only;
@@ -238,23 +240,23 @@ static Runtime__V1__Mount *encode_mount(struct arena *a, const struct mount_spec
 	m->uidmappings = encode_mappings(a, &s->uid_mappings, &m->n_uidmappings);
 	m->gidmappings = encode_mappings(a, &s->gid_mappings, &m->n_gidmappings);
 	m->n_mount_options = s->options.n;
-	m->mount_options = cri_texts(a, &s->options);
+	m->mount_options = message_texts(a, &s->options);
 	if (!str_equal(s->type, "image")) {
-		m->host_path = cri_text(a, s->source);
+		m->host_path = message_text(a, s->source);
 		return m;
 	}
 	const struct json *image = json_get(json_get(extension, CRI_EXT_MOUNTED), s->target);
 	m->image = CRI_NEW(a, image_spec);
-	m->image->image = cri_text(a, json_get_string(image, "image"));
-	m->image->image_ref = cri_text(a, json_get_string(image, "ref"));
-	m->image_sub_path = cri_text(a, s->sub_path);
+	m->image->image = message_text(a, json_get_string(image, "image"));
+	m->image->image_ref = message_text(a, json_get_string(image, "ref"));
+	m->image_sub_path = message_text(a, s->sub_path);
 	return m;
 }
 
 static void encode_mounts(struct arena *a, const struct container_view *v,
 			  Runtime__V1__ContainerStatus *m)
 {
-	m->mounts = cri_array(a, v->config.mounts.n);
+	m->mounts = message_array(a, v->config.mounts.n);
 	for (size_t i = 0; i < v->config.mounts.n; i++) {
 		const struct mount_spec *s = &v->config.mounts.v[i];
 
@@ -312,7 +314,7 @@ Runtime__V1__ContainerStatus *cri_encode_container_status(struct arena *a,
 {
 	Runtime__V1__ContainerStatus *m = CRI_NEW(a, container_status);
 
-	m->id = cri_text(a, v->id);
+	m->id = message_text(a, v->id);
 	m->metadata = cri_encode_container_metadata(a, v->extension);
 	m->state = cri_container_state(v->status);
 	m->created_at = v->created_at;
@@ -320,16 +322,16 @@ Runtime__V1__ContainerStatus *cri_encode_container_status(struct arena *a,
 	m->finished_at = v->started_at > v->finished_at ? 0 : v->finished_at;
 	m->exit_code = v->exit_code;
 	m->image = encode_image(a, v->extension, json_get_string(v->extension, CRI_EXT_IMAGE_NAME));
-	m->image_ref = cri_text(a, json_get_string(v->extension, CRI_EXT_IMAGE_REF));
-	m->image_id = cri_text(a, v->config.image_id);
-	m->reason = cri_text(a, reason(v));
-	m->message = cri_text(a, v->error);
-	m->labels = cri_map(a, &runtime__v1__container_status__labels_entry__descriptor,
-			    &v->config.labels, &m->n_labels);
+	m->image_ref = message_text(a, json_get_string(v->extension, CRI_EXT_IMAGE_REF));
+	m->image_id = message_text(a, v->config.image_id);
+	m->reason = message_text(a, reason(v));
+	m->message = message_text(a, v->error);
+	m->labels = message_map(a, &runtime__v1__container_status__labels_entry__descriptor,
+				&v->config.labels, &m->n_labels);
 	m->annotations =
 		cri_annotation_map(a, &runtime__v1__container_status__annotations_entry__descriptor,
 				   v->extension, &m->n_annotations);
-	m->log_path = cri_text(a, v->config.log_path);
+	m->log_path = message_text(a, v->config.log_path);
 	m->resources = CRI_NEW(a, container_resources);
 	m->resources->linux = cri_encode_resources(a, &v->config);
 	m->user = encode_user(a, v);

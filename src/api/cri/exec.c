@@ -70,7 +70,7 @@ static int exec_sync(struct grpc_call *c, const ProtobufCMessage *m, struct erro
 /* The URL lives as long as the reply. */
 static int answer_url(struct grpc_call *c, char *url, char **ret)
 {
-	*ret = cri_text(grpc_call_arena(c), url);
+	*ret = message_text(grpc_call_arena(c), url);
 	free(url);
 	return 0;
 }

@@ -20,12 +20,12 @@ char *cri_canonical(struct arena *a, const char *familiar)
 
 	if (reference_parse(familiar, &ref, NULL) == 0)
 		full = reference_string(&ref);
-	return cri_text(a, full ? full : familiar);
+	return message_text(a, full ? full : familiar);
 }
 
 static char **canonical_names(struct arena *a, const struct strv *names)
 {
-	char **out = cri_array(a, names->n);
+	char **out = message_array(a, names->n);
 
 	for (size_t i = 0; i < names->n; i++)
 		out[i] = cri_canonical(a, names->v[i]);
@@ -41,7 +41,7 @@ static void fill_user(struct arena *a, const char *user, Runtime__V1__Image *m)
 	if (*name && parse_int64(name, &uid) == 0)
 		m->uid = cri_int64(a, uid);
 	else
-		m->username = cri_text(a, name);
+		m->username = message_text(a, name);
 }
 
 static bool is_pinned(const struct cri_api *api, const struct image_details *d, char *const *tags)
@@ -60,7 +60,7 @@ static Runtime__V1__Image *encode_image(const struct cri_api *api, struct arena 
 {
 	Runtime__V1__Image *m = CRI_NEW(a, image);
 
-	m->id = cri_text(a, d->id);
+	m->id = message_text(a, d->id);
 	m->n_repo_tags = d->tags.n;
 	m->repo_tags = canonical_names(a, &d->tags);
 	m->n_repo_digests = d->digests.n;
@@ -98,7 +98,7 @@ static int collect_images(struct grpc_call *c, const Runtime__V1__ImageFilter *f
 	} else if (image_list_details(api->images, CRI_NAMESPACE, &list, err) < 0) {
 		return -1;
 	}
-	*ret = cri_array(a, list.n);
+	*ret = message_array(a, list.n);
 	for (size_t i = 0; i < list.n; i++)
 		(*ret)[i] = encode_image(api, a, &list.v[i]);
 	*ret_n = list.n;
@@ -123,7 +123,8 @@ static int stream_images(struct grpc_call *c, const ProtobufCMessage *m, struct 
 
 	if (collect_images(c, request ? request->filter : NULL, &images, &n, err) < 0)
 		return -1;
-	cri_stream_items(c, &runtime__v1__stream_images_response__descriptor, images, n);
+	grpc_call_send_items(c, cri_of(c)->config.loop,
+			     &runtime__v1__stream_images_response__descriptor, images, n);
 	return 0;
 }
 
@@ -212,7 +213,7 @@ static Runtime__V1__FilesystemUsage *encode_usage(struct arena *a, const char *p
 
 	m->timestamp = time_realtime();
 	m->fs_id = CRI_NEW(a, filesystem_identifier);
-	m->fs_id->mountpoint = cri_text(a, path);
+	m->fs_id->mountpoint = message_text(a, path);
 	m->used_bytes = cri_uint64(a, (uint64_t)bytes);
 	m->inodes_used = cri_uint64(a, (uint64_t)inodes);
 	return m;
@@ -231,8 +232,8 @@ static int image_fs_info(struct grpc_call *c, const ProtobufCMessage *m UNUSED, 
 	if (store_usage(api->store, &u, err) < 0)
 		return -1;
 	reply->n_image_filesystems = reply->n_container_filesystems = 1;
-	reply->image_filesystems = cri_array(a, 1);
-	reply->container_filesystems = cri_array(a, 1);
+	reply->image_filesystems = message_array(a, 1);
+	reply->container_filesystems = message_array(a, 1);
 	reply->image_filesystems[0] = encode_usage(a, root, u.content + u.snapshots, u.inodes);
 	reply->container_filesystems[0] = encode_usage(a, root, u.snapshots, u.inodes);
 	return 0;

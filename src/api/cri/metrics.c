@@ -293,13 +293,13 @@ static int list_metric_descriptors(struct grpc_call *c, const ProtobufCMessage *
 		(Runtime__V1__ListMetricDescriptorsResponse *)r;
 	struct arena *a = grpc_call_arena(c);
 
-	reply->descriptors = cri_array(a, METRIC_MAX);
+	reply->descriptors = message_array(a, METRIC_MAX);
 	for (int i = 0; i < METRIC_MAX; i++) {
 		Runtime__V1__MetricDescriptor *d = CRI_NEW(a, metric_descriptor);
 
 		d->name = (char *)(uintptr_t)metrics[i].name;
 		d->help = (char *)(uintptr_t)metrics[i].help;
-		d->label_keys = cri_array(a, KEYS_MAX);
+		d->label_keys = message_array(a, KEYS_MAX);
 		d->n_label_keys = keys_of((enum metric)i, d->label_keys);
 		reply->descriptors[reply->n_descriptors++] = d;
 	}
@@ -330,11 +330,11 @@ static void add(struct collector *c, enum metric which, uint64_t value, const ch
 	m->timestamp = c->at;
 	m->metric_type = metrics[which].type;
 	m->value = cri_uint64(c->arena, value);
-	m->label_values = cri_array(c->arena, KEYS_MAX);
+	m->label_values = message_array(c->arena, KEYS_MAX);
 	for (size_t i = 0; i < ARRAY_SIZE(base_keys); i++)
 		m->label_values[m->n_label_values++] = c->base[i];
 	for (size_t i = 0; i < ARRAY_SIZE(labels) && metrics[which].keys[i]; i++)
-		m->label_values[m->n_label_values++] = cri_text(c->arena, labels[i]);
+		m->label_values[m->n_label_values++] = message_text(c->arena, labels[i]);
 	c->v[c->n++] = m;
 }
 
@@ -523,7 +523,7 @@ static struct collector *collector_new(struct arena *a, const struct sandbox_vie
 	c->arena = a;
 	c->at = time_realtime();
 	for (size_t i = 0; i < ARRAY_SIZE(base); i++)
-		c->base[i] = cri_text(a, base[i]);
+		c->base[i] = message_text(a, base[i]);
 	return c;
 }
 
@@ -545,7 +545,7 @@ static Runtime__V1__ContainerMetrics *container_metrics(struct cri_api *api, str
 	add_ulimits(c, b->pid);
 	add_plain(c, M_START_TIME, seconds((uint64_t)b->started_at));
 	Runtime__V1__ContainerMetrics *m = CRI_NEW(a, container_metrics);
-	m->container_id = cri_text(a, s->id);
+	m->container_id = message_text(a, s->id);
 	m->n_metrics = c->n;
 	m->metrics = c->v;
 	return m;
@@ -566,11 +566,11 @@ static Runtime__V1__PodSandboxMetrics *pod_metrics(struct cri_api *api, struct a
 		add_usage(c, &sample, &dirs);
 	add_interfaces(api, c, v);
 	add_plain(c, M_START_TIME, seconds((uint64_t)v->created_at));
-	m->pod_sandbox_id = cri_text(a, v->id);
+	m->pod_sandbox_id = message_text(a, v->id);
 	m->n_metrics = c->n;
 	m->metrics = c->v;
 	engine_briefs(api->engine, CRI_NAMESPACE, v->id, &b);
-	m->container_metrics = cri_array(a, b.n);
+	m->container_metrics = message_array(a, b.n);
 	for (size_t i = 0; i < b.n; i++) {
 		Runtime__V1__ContainerMetrics *one = container_metrics(api, a, v, &b.v[i]);
 
@@ -588,7 +588,7 @@ static Runtime__V1__PodSandboxMetrics **collect(struct grpc_call *c, size_t *ret
 
 	samples_prune(api->samples);
 	engine_sandbox_list(api->engine, CRI_NAMESPACE, &views);
-	Runtime__V1__PodSandboxMetrics **out = cri_array(a, views.n);
+	Runtime__V1__PodSandboxMetrics **out = message_array(a, views.n);
 	*ret_n = 0;
 	for (size_t i = 0; i < views.n; i++) {
 		if (views.v[i]->state == SANDBOX_READY &&
@@ -614,8 +614,9 @@ static int stream_pod_sandbox_metrics(struct grpc_call *c, const ProtobufCMessag
 	size_t n;
 	Runtime__V1__PodSandboxMetrics **items = collect(c, &n);
 
-	cri_stream_items(c, &runtime__v1__stream_pod_sandbox_metrics_response__descriptor, items,
-			 n);
+	grpc_call_send_items(c, cri_of(c)->config.loop,
+			     &runtime__v1__stream_pod_sandbox_metrics_response__descriptor, items,
+			     n);
 	return 0;
 }
 

@@ -217,7 +217,7 @@ int cri_pull_image(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMess
 	if (result < 0)
 		result = explain(name, w, &why, err);
 	else
-		reply->image_ref = cri_text(grpc_call_arena(c), d.id);
+		reply->image_ref = message_text(grpc_call_arena(c), d.id);
 	watch_unref(w);
 	return result;
 }

@@ -67,7 +67,7 @@ Runtime__V1__ContainerStatus **cri_pod_statuses(struct cri_api *api, struct aren
 	Runtime__V1__ContainerStatus **out;
 
 	engine_briefs(api->engine, CRI_NAMESPACE, sandbox_id, &b);
-	out = cri_array(a, b.n);
+	out = message_array(a, b.n);
 	*ret_n = 0;
 	for (size_t i = 0; i < b.n; i++) {
 		CLEANUP(container_view_freep) struct container_view *v = NULL;
@@ -127,7 +127,7 @@ bool cri_labels_match(const struct kvs *labels, void *selector, size_t n)
 
 	if (n == 0)
 		return true;
-	cri_kvs(&wanted, selector, n);
+	message_kvs(&wanted, selector, n);
 	for (size_t i = 0; i < wanted.n; i++) {
 		const char *value = kvs_get(labels, wanted.v[i].key);
 
@@ -178,7 +178,7 @@ static Runtime__V1__PodSandbox **collect(struct grpc_call *c,
 	struct arena *a = grpc_call_arena(c);
 
 	engine_sandbox_list(api->engine, CRI_NAMESPACE, &views);
-	Runtime__V1__PodSandbox **out = cri_array(a, views.n);
+	Runtime__V1__PodSandbox **out = message_array(a, views.n);
 	*ret_n = 0;
 	for (size_t i = 0; i < views.n; i++) {
 		if (sandbox_matches(f, views.v[i]) && !retry_hides(api->sandboxes, views.v[i]->id))
@@ -209,7 +209,8 @@ static int stream_pod_sandboxes(struct grpc_call *c, const ProtobufCMessage *m,
 	size_t n;
 	Runtime__V1__PodSandbox **items = collect(c, request ? request->filter : NULL, &n);
 
-	cri_stream_items(c, &runtime__v1__stream_pod_sandboxes_response__descriptor, items, n);
+	grpc_call_send_items(c, cri_of(c)->config.loop,
+			     &runtime__v1__stream_pod_sandboxes_response__descriptor, items, n);
 	return 0;
 }
 

@@ -91,7 +91,7 @@ static Runtime__V1__FilesystemUsage *encode_layer(const struct cri_api *api, str
 
 	m->timestamp = s->has_layer ? s->layer_at : s->usage.at;
 	m->fs_id = CRI_NEW(a, filesystem_identifier);
-	m->fs_id->mountpoint = cri_text(a, store_root(api->store));
+	m->fs_id->mountpoint = message_text(a, store_root(api->store));
 	if (s->has_layer) {
 		m->used_bytes = cri_uint64(a, s->layer_bytes);
 		m->inodes_used = cri_uint64(a, s->layer_inodes);
@@ -106,10 +106,10 @@ static Runtime__V1__ContainerAttributes *encode_attributes(struct arena *a,
 {
 	Runtime__V1__ContainerAttributes *m = CRI_NEW(a, container_attributes);
 
-	m->id = cri_text(a, s->id);
+	m->id = message_text(a, s->id);
 	m->metadata = cri_encode_container_metadata(a, s->extension);
-	m->labels = cri_map(a, &runtime__v1__container_attributes__labels_entry__descriptor,
-			    &s->config.labels, &m->n_labels);
+	m->labels = message_map(a, &runtime__v1__container_attributes__labels_entry__descriptor,
+				&s->config.labels, &m->n_labels);
 	m->annotations = cri_annotation_map(
 		a, &runtime__v1__container_attributes__annotations_entry__descriptor, s->extension,
 		&m->n_annotations);
@@ -182,7 +182,7 @@ static Runtime__V1__ContainerStats **collect(struct grpc_call *c,
 	if (!f)
 		samples_prune(api->samples);
 	engine_briefs(api->engine, CRI_NAMESPACE, NULL, &b);
-	Runtime__V1__ContainerStats **out = cri_array(a, b.n);
+	Runtime__V1__ContainerStats **out = message_array(a, b.n);
 	*ret_n = 0;
 	for (size_t i = 0; i < b.n; i++) {
 		if (!cri_is_ours(&b.v[i]) || !runs(&b.v[i]) || !stats_match(f, &b.v[i]))
@@ -212,7 +212,8 @@ static int stream_container_stats(struct grpc_call *c, const ProtobufCMessage *m
 	size_t n;
 	Runtime__V1__ContainerStats **items = collect(c, request ? request->filter : NULL, &n);
 
-	cri_stream_items(c, &runtime__v1__stream_container_stats_response__descriptor, items, n);
+	grpc_call_send_items(c, cri_of(c)->config.loop,
+			     &runtime__v1__stream_container_stats_response__descriptor, items, n);
 	return 0;
 }
 
@@ -223,7 +224,7 @@ static Runtime__V1__NetworkInterfaceUsage *encode_interface(struct arena *a,
 {
 	Runtime__V1__NetworkInterfaceUsage *m = CRI_NEW(a, network_interface_usage);
 
-	m->name = cri_text(a, u->name);
+	m->name = message_text(a, u->name);
 	m->rx_bytes = cri_uint64(a, u->rx_bytes);
 	m->rx_errors = cri_uint64(a, u->rx_errors);
 	m->tx_bytes = cri_uint64(a, u->tx_bytes);
@@ -251,7 +252,7 @@ static Runtime__V1__NetworkUsage *encode_network(struct cri_api *api, struct are
 		return NULL;
 	Runtime__V1__NetworkUsage *m = CRI_NEW(a, network_usage);
 	m->timestamp = time_realtime();
-	m->interfaces = cri_array(a, n);
+	m->interfaces = message_array(a, n);
 	for (size_t i = 0; i < n; i++) {
 		Runtime__V1__NetworkInterfaceUsage *one = encode_interface(a, &interfaces[i]);
 
@@ -284,7 +285,7 @@ static Runtime__V1__LinuxPodSandboxStats *encode_linux(struct cri_api *api, stru
 	struct sample own;
 
 	engine_briefs(api->engine, CRI_NAMESPACE, v->id, &b);
-	m->containers = cri_array(a, b.n);
+	m->containers = message_array(a, b.n);
 	for (size_t i = 0; i < b.n; i++) {
 		Runtime__V1__ContainerStats *s =
 			runs(&b.v[i]) ? container_stats(api, a, &b.v[i], &own, NULL) : NULL;
@@ -312,13 +313,13 @@ static Runtime__V1__PodSandboxStats *sandbox_stats(struct cri_api *api, struct a
 	Runtime__V1__PodSandboxStats *m = CRI_NEW(a, pod_sandbox_stats);
 	Runtime__V1__PodSandboxAttributes *t = CRI_NEW(a, pod_sandbox_attributes);
 
-	t->id = cri_text(a, v->id);
+	t->id = message_text(a, v->id);
 	t->metadata = cri_encode_pod_metadata(a, v);
-	t->labels = cri_map(a, &runtime__v1__pod_sandbox_attributes__labels_entry__descriptor,
-			    &v->config.labels, &t->n_labels);
+	t->labels = message_map(a, &runtime__v1__pod_sandbox_attributes__labels_entry__descriptor,
+				&v->config.labels, &t->n_labels);
 	t->annotations =
-		cri_map(a, &runtime__v1__pod_sandbox_attributes__annotations_entry__descriptor,
-			&v->config.annotations, &t->n_annotations);
+		message_map(a, &runtime__v1__pod_sandbox_attributes__annotations_entry__descriptor,
+			    &v->config.annotations, &t->n_annotations);
 	m->attributes = t;
 	m->linux = encode_linux(api, a, v);
 	return m;
@@ -353,7 +354,7 @@ static Runtime__V1__PodSandboxStats **collect_pods(struct grpc_call *c,
 	if (!f)
 		samples_prune(api->samples);
 	engine_sandbox_list(api->engine, CRI_NAMESPACE, &views);
-	Runtime__V1__PodSandboxStats **out = cri_array(a, views.n);
+	Runtime__V1__PodSandboxStats **out = message_array(a, views.n);
 	*ret_n = 0;
 	for (size_t i = 0; i < views.n; i++) {
 		const struct sandbox_view *v = views.v[i];
@@ -388,7 +389,8 @@ static int stream_pod_sandbox_stats(struct grpc_call *c, const ProtobufCMessage 
 	Runtime__V1__PodSandboxStats **items =
 		collect_pods(c, request ? request->filter : NULL, &n);
 
-	cri_stream_items(c, &runtime__v1__stream_pod_sandbox_stats_response__descriptor, items, n);
+	grpc_call_send_items(c, cri_of(c)->config.loop,
+			     &runtime__v1__stream_pod_sandbox_stats_response__descriptor, items, n);
 	return 0;
 }
 

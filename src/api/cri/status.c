@@ -13,10 +13,10 @@ static Runtime__V1__RuntimeCondition *condition(struct arena *a, const char *typ
 {
 	Runtime__V1__RuntimeCondition *m = CRI_NEW(a, runtime_condition);
 
-	m->type = cri_text(a, type);
+	m->type = message_text(a, type);
 	m->status = status;
-	m->reason = cri_text(a, reason);
-	m->message = cri_text(a, message);
+	m->reason = message_text(a, reason);
+	m->message = message_text(a, message);
 	return m;
 }
 
@@ -25,7 +25,7 @@ static Runtime__V1__RuntimeHandler *handler(const struct cri_api *api, struct ar
 {
 	Runtime__V1__RuntimeHandler *m = CRI_NEW(a, runtime_handler);
 
-	m->name = cri_text(a, name);
+	m->name = message_text(a, name);
 	m->features = CRI_NEW(a, runtime_handler_features);
 	m->features->recursive_read_only_mounts = api->features.recursive_read_only;
 	m->features->user_namespaces = api->features.user_namespaces;
@@ -39,7 +39,7 @@ static void fill_handlers(const struct cri_api *api, struct arena *a,
 	const struct engine_config *e = engine_get_config(api->engine);
 
 	reply->n_runtime_handlers = e->n_runtimes + 1;
-	reply->runtime_handlers = cri_array(a, e->n_runtimes + 1);
+	reply->runtime_handlers = message_array(a, e->n_runtimes + 1);
 	reply->runtime_handlers[0] = handler(api, a, "");
 	for (size_t i = 0; i < e->n_runtimes; i++)
 		reply->runtime_handlers[i + 1] = handler(api, a, e->runtimes[i].name);
@@ -87,7 +87,7 @@ int cri_status(struct grpc_call *c, const ProtobufCMessage *m, ProtobufCMessage 
 	struct arena *a = grpc_call_arena(c);
 
 	reply->status = CRI_NEW(a, runtime_status);
-	reply->status->conditions = cri_array(a, 2);
+	reply->status->conditions = message_array(a, 2);
 	reply->status->conditions[reply->status->n_conditions++] =
 		condition(a, "RuntimeReady", true, "", "");
 	fill_network(api, a, reply->status);

@@ -33,10 +33,11 @@ static void test_text(void **state)
 	autoarena struct arena a = ARENA_INIT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		assert_string_equal(cri_text(&a, cases[i].in), cases[i].out);
-		assert_int_equal(cri_text_valid(cases[i].in), str_equal(cases[i].in, cases[i].out));
+		assert_string_equal(message_text(&a, cases[i].in), cases[i].out);
+		assert_int_equal(message_text_valid(cases[i].in),
+				 str_equal(cases[i].in, cases[i].out));
 	}
-	assert_string_equal(cri_text(&a, NULL), "");
+	assert_string_equal(message_text(&a, NULL), "");
 }
 
 static void test_signals(void **state)
@@ -109,8 +110,8 @@ static ProtobufCMessage *encode(struct arena *a, const void *arg)
 	Runtime__V1__Container *m = CRI_NEW(a, container);
 
 	encoded++;
-	m->id = cri_text(a, item->id);
-	m->image_ref = cri_text(a, item->label);
+	m->id = message_text(a, item->id);
+	m->image_ref = message_text(a, item->label);
 	m->created_at = 7;
 	return &m->base;
 }
