@@ -3,7 +3,9 @@
 
 #include "base/mem.h"
 #include "base/parse.h"
+#include "base/strv.h"
 #include "engine/config.h"
+#include "engine/spec-internal.h"
 #include "engine/spec.h"
 
 #include <string.h>
@@ -97,6 +99,33 @@ static int validate_memory(const struct resources *r, struct error *err)
 	return 0;
 }
 
+/* "0-3,7": numbers below n. */
+static int validate_set(const char *set, unsigned n, const char *what, const char *name,
+			struct error *err)
+{
+	autostrv struct strv ranges = STRV_INIT;
+
+	if (str_empty(set))
+		return 0;
+	strv_split(&ranges, set, ",");
+	for (size_t i = 0; i < ranges.n; i++) {
+		autofree char *first = xstrndup(ranges.v[i], strcspn(ranges.v[i], "-"));
+		const char *dash = strchr(ranges.v[i], '-');
+		uint64_t from, to;
+
+		if (parse_uint64(first, &from) < 0 ||
+		    parse_uint64(dash ? dash + 1 : first, &to) < 0 || from > to)
+			return INVALID(err, "Invalid value %s for cpuset %s: invalid format: %s",
+				       set, what, ranges.v[i]);
+		if (n && to >= n)
+			return INVALID(err,
+				       "Requested %s are not available - requested %s, available: "
+				       "0-%u",
+				       name, set, n - 1);
+	}
+	return 0;
+}
+
 static int validate_cpu(const struct resources *r, struct error *err)
 {
 	if (r->nano_cpus < 0)
@@ -126,6 +155,9 @@ static int validate_cpu(const struct resources *r, struct error *err)
 				       "%lld",
 				       d->path, (long long)d->rate);
 	}
+	if (validate_set(r->cpuset_cpus, (unsigned)get_nprocs_conf(), "cpus", "CPUs", err) < 0 ||
+	    validate_set(r->cpuset_mems, 0, "mems", "memory nodes", err) < 0)
+		return -1;
 	return 0;
 }
 
@@ -181,6 +213,8 @@ static int validate_network(const struct container_config *c, struct error *err)
 	if (joined && mode[strlen("container:")] == '\0')
 		return INVALID(err, "invalid network mode: container name or id is missing in '%s'",
 			       mode);
+	if (joined && !str_empty(c->hostname))
+		return INVALID(err, "conflicting options: hostname and the network mode");
 	if (joined && (c->dns.n > 0 || c->extra_hosts.n > 0))
 		return INVALID(err, "conflicting options: %s and the network mode",
 			       c->dns.n > 0 ? "dns" : "custom host-to-IP mapping");
@@ -227,6 +261,10 @@ static int validate_modes(const struct container_config *c, struct error *err)
 /* Names only; what the kernel knows is the runtime's matter. */
 static int validate_security(const struct container_config *c, struct error *err)
 {
+	autostrv struct strv caps = STRV_INIT;
+
+	if (!c->privileged && caps_resolve(c, &caps, err) < 0)
+		return -1;
 	static const char *const known[] = {
 		"apparmor",	     "seccomp",	    "label",
 		"no-new-privileges", "systempaths", "writable-cgroups"

@@ -349,7 +349,29 @@ HANDLER(containers_list)
 	return result;
 }
 
-/* Inspect shows the command as it is merged from the image's and the user's. */
+static int add_missing(const char *key, struct json *value, void *arg)
+{
+	struct json *object = arg;
+
+	if (!json_get(object, key))
+		json_set(object, key, json_ref(value));
+	return 0;
+}
+
+/* What the image says where the user says nothing, member by member. */
+static void merge_members(struct json *config, const char *key, struct json *image)
+{
+	struct json *own = json_get(config, key);
+
+	if (json_type(own) != JSON_OBJECT) {
+		own = json_new_object();
+		json_set(config, key, own);
+	}
+	json_object_each(image, add_missing, own);
+	json_unref(image);
+}
+
+/* Inspect shows the configuration as it is merged from the image's and the user's. */
 static void show_image_config(struct create_request *c, const struct image_config *image)
 {
 	struct json *config = json_get(c->extension, "Config");
@@ -359,6 +381,11 @@ static void show_image_config(struct create_request *c, const struct image_confi
 		json_set(config, "Cmd", json_new_strv(&image->config.cmd));
 	if (none && image->config.entrypoint.n > 0)
 		json_set(config, "Entrypoint", json_new_strv(&image->config.entrypoint));
+	if (image->config.volumes.n > 0)
+		merge_members(config, "Volumes", json_new_keys(&image->config.volumes));
+	if (image->config.healthcheck)
+		merge_members(config, "Healthcheck",
+			      image_health_document(image->config.healthcheck));
 }
 
 /* Image, its platform and what of its configuration the container takes over. */

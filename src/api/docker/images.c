@@ -245,7 +245,7 @@ HANDLER(images_list)
 	return 0;
 }
 
-static struct json *health_document(const struct healthcheck *h)
+struct json *image_health_document(const struct healthcheck *h)
 {
 	struct json *j = json_new_object();
 
@@ -294,7 +294,7 @@ static struct json *config_document(const struct image_config *c)
 	if (c->config.shell.n > 0)
 		json_set(j, "Shell", json_new_strv(&c->config.shell));
 	if (c->config.healthcheck)
-		json_set(j, "Healthcheck", health_document(c->config.healthcheck));
+		json_set(j, "Healthcheck", image_health_document(c->config.healthcheck));
 	return j;
 }
 

@@ -205,3 +205,5 @@ HANDLER(plugin);
 HANDLER(image_attestations);
 HANDLER(distribution_inspect);
 HANDLER(images_search);
+/* An image's health check as inspect shows it. */
+struct json *image_health_document(const struct healthcheck *h);

@@ -38,7 +38,7 @@ static void add_resources(const struct resources *r, struct json *j)
 		if (value != 0)
 			json_set_int(j, numbers[i].name, value);
 	}
-	json_set(j, "PidsLimit", r->pids_limit == 0 ? NULL : json_new_int(r->pids_limit));
+	json_set(j, "PidsLimit", r->pids_limit <= 0 ? NULL : json_new_int(r->pids_limit));
 	json_set(j, "MemorySwappiness",
 		 r->memory_swappiness < 0 ? NULL : json_new_int(r->memory_swappiness));
 	if (!str_empty(r->cpuset_cpus))

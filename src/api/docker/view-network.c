@@ -167,11 +167,18 @@ static void add_binding(struct json *ports, const struct port_mapping *p)
 	json_add(list, b);
 }
 
-/* {"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}],"443/tcp":null} */
+static bool is_running(const struct container_view *v)
+{
+	return v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED;
+}
+
+/* {"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}],"443/tcp":null}, while it runs. */
 static struct json *ports_document(const struct container_view *v)
 {
 	struct json *j = json_new_object();
 
+	if (!is_running(v))
+		return j;
 	for (size_t i = 0; i < v->config.exposed_ports.n; i++)
 		json_set(j, v->config.exposed_ports.v[i], NULL);
 	for (size_t i = 0; i < v->endpoints.n; i++) {
@@ -179,11 +186,6 @@ static struct json *ports_document(const struct container_view *v)
 			add_binding(j, &v->endpoints.v[i].ports.v[k]);
 	}
 	return j;
-}
-
-static bool is_running(const struct container_view *v)
-{
-	return v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED;
 }
 
 /* Where the network namespace can be entered; NULL when it is not this container's own. */

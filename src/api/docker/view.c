@@ -152,6 +152,10 @@ static struct json *config_document(const struct container_view *v)
 		json_del(j, "ExposedPorts");
 	if (json_object_len(json_get(j, "Volumes")) == 0)
 		json_set(j, "Volumes", NULL);
+	/* [""] takes the image's entrypoint away. */
+	if (json_array_len(json_get(j, "Entrypoint")) == 1 &&
+	    str_equal(json_string(json_array_get(json_get(j, "Entrypoint"), 0)), ""))
+		json_set(j, "Entrypoint", NULL);
 	if (!str_empty(v->config.stop_signal))
 		json_set_string(j, "StopSignal", v->config.stop_signal);
 	return j;
