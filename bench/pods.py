@@ -66,6 +66,12 @@ class Node:
         if r.exit_code:
             raise Failed(f"{self.name}: ExecSync: exit code {r.exit_code}: {r.stderr!r}")
 
+    def check(self, p):
+        """It has an address, and what is in it runs."""
+        if not self.cri.PodSandboxStatus(pod_sandbox_id=p[0]).status.network.ip:
+            raise Failed(f"{self.name}: a pod without an address")
+        self.probe(p)
+
     def up(self):
         """How many pods and containers it says to be up, by a connection of its own."""
         cri = Cri(self.subject.state("sock"))
@@ -124,6 +130,7 @@ def rounds(bench, nodes, pool):
             time.sleep(0.3)  # the kernel's clearing up of network namespaces
             reap()
             start, p = milliseconds(n.start)
+            n.check(p)
             one, _ = milliseconds(lambda: [n.probe(p) for _ in range(count)])
             eight, _ = milliseconds(many, n.probe, [p] * count)
             stop, _ = milliseconds(n.remove, p)
@@ -155,7 +162,7 @@ def many_pods(bench, n, pool):
         bench.report.add(f"shim of a pod, {what}", n.name, "MiB", [memory([p])[i] / 1024 for p in shims])
     times = [n.recover(count) for _ in range(3)]
     bench.report.add(f"recovery of {count} pods", n.name, "ms", times)
-    n.probe(pods[0])
+    n.check(pods[-1])
     for _ in pool.map(n.remove, pods):
         pass
     reap()
