@@ -117,5 +117,5 @@ def test_every_library_has_its_reason():
     for path in [ROOT / "meson.build", *ROOT.glob("proto/meson.build"), *ROOT.glob("src/**/meson.build")]:
         asked.update(re.findall(r"dependency\('([^']+)'", path.read_text()))
     names = {"libcrypto": "libcrypto", "libnghttp2": "nghttp2", "libisal": "isa-l", "libzstd": "zstd", "sqlite3": "SQLite",
-             "libprotobuf-c": "protobuf-c", "libuv": "libuv"}
+             "libprotobuf-c": "protobuf-c", "libpcre2-8": "pcre2", "libuv": "libuv"}
     assert [n for n in asked - {"threads"} if names.get(n, n) not in text] == []
