@@ -315,15 +315,15 @@ static char *take_string(struct buf *b, size_t *pos)
 	if (b->len - *pos < 4)
 		return NULL;
 	size_t len = get32(b->data + *pos);
-	char *string = b->data + *pos + 4;
+	char *string = b->data + *pos + 4 - 1;
 
 	if (len > b->len - *pos - 4)
 		return NULL;
 	/* One to the left: its own length is known by now. */
-	memmove(string - 1, string, len);
-	string[len - 1] = '\0';
+	memmove(string, string + 1, len);
+	string[len] = '\0';
 	*pos += 4 + len;
-	return string - 1;
+	return string;
 }
 
 static bool parse_headers(struct buf *b, struct spdy_headers *ret)
