@@ -85,11 +85,11 @@ static int refuse_running(const struct container *c, struct error *err)
 {
 	if (c->s.status == CONTAINER_PAUSED)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
-				 "cannot remove container \"/%s\": container is paused and must be "
+				 "cannot remove container \"%s\": container is paused and must be "
 				 "unpaused first",
 				 c->name);
 	return error_set(err, ERROR_FAILED_PRECONDITION,
-			 "cannot remove container \"/%s\": container is %s: stop the container "
+			 "cannot remove container \"%s\": container is %s: stop the container "
 			 "before removing or force remove",
 			 c->name, container_status_name(c->s.status));
 }

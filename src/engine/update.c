@@ -56,8 +56,11 @@ static int check(const struct container *c, const struct container_config *k, st
 	enum restart_policy policy;
 
 	if (!restart_policy_parse(k->restart_policy, &policy))
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-				 "invalid restart policy: unknown policy '%s'", k->restart_policy);
+		return error_set(
+			err, ERROR_INVALID_ARGUMENT,
+			"invalid restart policy: unknown policy '%s'; use one of 'no', 'always', "
+			"'on-failure', or 'unless-stopped'",
+			k->restart_policy);
 	if (k->auto_remove && policy != RESTART_NO)
 		return error_set(
 			err, ERROR_INVALID_ARGUMENT,

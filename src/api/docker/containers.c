@@ -204,6 +204,13 @@ static int check_values(const struct filters *f, struct error *err)
 			continue;
 		error_set(err, ERROR_INVALID_ARGUMENT, "%s%s%s", checks[i].message, b.value,
 			  i < 2 ? "'" : "\": invalid syntax");
+		if (i == 0)
+			return error_set(
+				err, ERROR_INVALID_ARGUMENT,
+				"invalid filter 'status=%s': invalid value for state (%s): "
+				"must be one of created, running, paused, restarting, "
+				"removing, exited, dead",
+				b.value, b.value);
 		return i < 3 ? -1
 			     : error_wrap(err, "error while looking up for %s %s", checks[i].name,
 					  b.value);

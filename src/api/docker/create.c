@@ -588,7 +588,8 @@ static int device_requests(const struct json *list, struct container_config *c, 
 static int check_host(const struct host_document *h, struct error *err)
 {
 	if (!str_empty(h->isolation) && !str_equal(h->isolation, "default"))
-		return error_set(err, ERROR_INVALID_ARGUMENT, "invalid isolation '%s' on linux",
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+				 "invalid isolation (%s): linux only supports 'default'",
 				 h->isolation);
 	if (h->storage_opt.n > 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
