@@ -294,7 +294,9 @@ class Normal:
 
     def text(self, s):
         for word, name in self.words:
-            if word:
+            if word.isdigit():  # and no part of an identifier
+                s = re.sub(rf"(?<![0-9a-f]){word}(?![0-9a-f])", name, s)
+            elif word:
                 s = s.replace(word, name)
         for pattern, name in self.RULES:
             s = pattern.sub(name, s)

@@ -418,7 +418,7 @@ run --rm --network container:w-run busybox ls /sys/class/net
 run --rm --network container:w-made busybox true
 run --rm --network container:w-exit busybox true
 run --rm --network w-net --ip 10.77.1.60 busybox sh -c "ip -4 addr show eth0 | grep inet"
-run --rm --network w-net busybox nslookup w-net1
+run --rm --network w-net busybox sh -c "nslookup w-net1 | sort -u"
 run --rm --network w-net busybox cat /etc/resolv.conf
 run --rm --network w-int busybox ip route
 run --rm --add-host some.where:1.2.3.4 --network none busybox grep some /etc/hosts

@@ -153,7 +153,7 @@ def test_host_config(api, docker, number):
 
 
 REFUSED = [
-    ({"Isolation": "hyperv"}, "invalid isolation 'hyperv' on linux"),
+    ({"Isolation": "hyperv"}, "invalid isolation (hyperv): linux only supports 'default'"),
     ({"StorageOpt": {"size": "1G"}}, "--storage-opt is supported only for"),
     ({"VolumeDriver": "nosuch"}, 'plugin "nosuch" not found'),
     ({"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"], ["a", "b"]]}]},
