@@ -639,13 +639,14 @@ static int open_at(int type, int *port)
 static int open_inside(void *arg, struct error *err)
 {
 	struct opening *o = arg;
+	bool again = o->ports[0] != 0;
 
 	for (int i = 0; i < 2; i++) {
 		o->fds[i] = open_at(i == 0 ? SOCK_DGRAM : SOCK_STREAM, &o->ports[i]);
 		if (o->fds[i] < 0)
 			return error_errno(err, -o->fds[i], "open the name server's sockets");
 	}
-	return nft_dns_create(o->ports[0], o->ports[1], err);
+	return nft_dns_create(o->ports[0], o->ports[1], again, err);
 }
 
 static void add_upstreams(struct dns_server *v, const struct strv *servers, bool inside)

@@ -349,7 +349,7 @@ int nft_ports_remove(const char *bridge, const struct nft_port *ports, size_t n,
 		       : 0;
 }
 
-int nft_dns_create(int udp_port, int tcp_port, struct error *err)
+int nft_dns_create(int udp_port, int tcp_port, bool again, struct error *err)
 {
 	static const struct subnet server = { .net = { .len = 4, .b = { 127, 0, 0, 11 } },
 					      .prefix = 32 };
@@ -373,8 +373,11 @@ int nft_dns_create(int udp_port, int tcp_port, struct error *err)
 	if (nft_batch_begin(&b, NFPROTO_IPV4, err) < 0)
 		return -1;
 	nft_batch_table(&b, table, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-	nft_batch_table(&b, table, NFT_MSG_DELTABLE, 0);
-	nft_batch_table(&b, table, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+	/* Only then: after a deletion, closing the socket waits for an RCU grace period. */
+	if (again) {
+		nft_batch_table(&b, table, NFT_MSG_DELTABLE, 0);
+		nft_batch_table(&b, table, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+	}
 	batch_map(&b, table, "ports_ip", 1,
 		  CONCAT(CONCAT(TYPE_PROTOCOL, TYPE_IPADDR), TYPE_SERVICE), 12, &facts[0]);
 	batch_elements(&b, table, ports, ARRAY_SIZE(ports), /* by_address= */ true,

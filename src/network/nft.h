@@ -48,5 +48,6 @@ int nft_ports_remove(const char *bridge, const struct nft_port *ports, size_t n,
 /* Makes, or takes back, the way through iptables' FORWARD chain. Nothing to do is success. */
 int nft_foreign_open(const char *bridge, sa_family_t family, struct error *err);
 int nft_foreign_close(const char *bridge, struct error *err);
-/* In the namespace of the calling thread: what asks 127.0.0.11 for names goes to these ports. */
-int nft_dns_create(int udp_port, int tcp_port, struct error *err);
+/* In the namespace of the calling thread: what asks 127.0.0.11 for names goes to these ports.
+ * again: there may be such a table already. */
+int nft_dns_create(int udp_port, int tcp_port, bool again, struct error *err);
