@@ -85,6 +85,7 @@ struct netspace {
 	struct port_mappings ports; /* as asked for */
 	struct strv dns, host_dns;
 	int dns_port[2]; /* UDP, TCP; 0: no name server */
+	bool detaching;	 /* locked: by network_detach() */
 };
 
 struct network_service {
@@ -99,6 +100,7 @@ struct network_service {
 	struct rules_watch *watch;
 	pthread_mutex_t lock;
 	pthread_mutex_t setup;
+	pthread_cond_t detached; /* with lock: a detach has ended */
 };
 
 /* A container's side and the host's. */

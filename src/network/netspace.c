@@ -622,27 +622,61 @@ static int withdraw_all(struct network_service *s, struct netspace *b, struct er
 	return 0;
 }
 
-int network_detach(struct network_service *s, const char *container_id, struct error *err)
+/* A restart's reconciliation and a container's own end may come together: one does it, the other
+ * waits for it. NULL: there is nothing to do any more. */
+static struct netspace *detach_begin(struct network_service *s, const char *container_id)
+{
+	struct netspace *b;
+
+	pthread_mutex_lock(&s->lock);
+	while ((b = map_get(&s->netspaces, container_id)) && b->detaching)
+		pthread_cond_wait(&s->detached, &s->lock);
+	if (b)
+		b->detaching = true;
+	pthread_mutex_unlock(&s->lock);
+	return b;
+}
+
+/* Ends it; gone: there is no such netspace any more. */
+static void detach_end(struct network_service *s, struct netspace *b, bool gone)
+{
+	pthread_mutex_lock(&s->lock);
+	if (gone) {
+		map_remove(&s->netspaces, b->container_id);
+		netspace_free(b);
+	} else {
+		b->detaching = false;
+	}
+	pthread_cond_broadcast(&s->detached);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int detach(struct network_service *s, struct netspace *b, struct error *err)
 {
 	autonetlink struct netlink nl = NETLINK_INIT;
-	struct netspace *b = netspace_get(s, container_id, NULL);
+
+	if (netlink_open(&nl, err) < 0 || withdraw_all(s, b, err) < 0)
+		return -1;
+	LIST_FOREACH (a, &b->attachments, struct attachment, netspace_node) {
+		if (attachment_leave(s, a, &nl, NULL, err) < 0)
+			return -1;
+	}
+	netspace_forget(s, b->container_id);
+	if (b->dns_port[0])
+		dns_close(s, b->container_id);
+	return 0;
+}
+
+int network_detach(struct network_service *s, const char *container_id, struct error *err)
+{
+	struct netspace *b = detach_begin(s, container_id);
 
 	if (!b)
 		return 0;
-	if (netlink_open(&nl, err) < 0 || withdraw_all(s, b, err) < 0)
+	int r = detach(s, b, err);
+	detach_end(s, b, /* gone */ r == 0);
+	if (r < 0)
 		return error_wrap(err, "detach container '%s' from its networks", container_id);
-	LIST_FOREACH (a, &b->attachments, struct attachment, netspace_node) {
-		if (attachment_leave(s, a, &nl, NULL, err) < 0)
-			return error_wrap(err, "detach container '%s' from its networks",
-					  container_id);
-	}
-	netspace_forget(s, container_id);
-	if (b->dns_port[0])
-		dns_close(s, container_id);
-	pthread_mutex_lock(&s->lock);
-	map_remove(&s->netspaces, container_id);
-	netspace_free(b);
-	pthread_mutex_unlock(&s->lock);
 	return 0;
 }
 

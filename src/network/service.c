@@ -202,6 +202,7 @@ int network_service_new(const struct network_service_config *config, struct netw
 	list_init(&s->networks);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->setup, NULL);
+	pthread_cond_init(&s->detached, NULL);
 	s->store = (struct store_ctx){ .store = config->store, .ns = NETWORKS_NS };
 	s->loop = config->loop;
 	s->jobs = config->jobs;
@@ -249,6 +250,7 @@ void network_service_free(struct network_service *s)
 		network_free(n);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->setup);
+	pthread_cond_destroy(&s->detached);
 	free(s->dir);
 	free(s->instance);
 	free(s);

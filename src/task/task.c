@@ -434,30 +434,29 @@ static int list_tasks(const char *parent, struct strv *ret, struct error *err)
 	return 0;
 }
 
-/* Those without a bundle: the host has been booted since, or the removal of one was cut short. */
-static int sweep_work(struct tasks *m, const struct strv *bundles, struct error *err)
+/* Those without a bundle: the host has been booted since, or the removal of one was cut short. The
+ * directories are listed before the bundles, which are made first: one that is being made has its
+ * bundle by then. */
+static void sweep_work(const char *parent, const struct strv *works, const struct strv *bundles)
 {
-	autofree char *parent = path_join(m->config.root, TASK_DIR, NULL);
-	autostrv struct strv works = STRV_INIT;
+	for (size_t i = 0; i < works->n; i++) {
+		autofree char *path = path_join(parent, works->v[i], NULL);
 
-	if (list_tasks(parent, &works, err) < 0)
-		return -1;
-	for (size_t i = 0; i < works.n; i++) {
-		autofree char *path = path_join(parent, works.v[i], NULL);
-
-		if (!strv_contains(bundles, works.v[i]))
+		if (!strv_contains(bundles, works->v[i]))
 			fs_remove_tree(AT_FDCWD, path);
 	}
-	return 0;
 }
 
 int tasks_scan(struct tasks *m, struct strv *ret, struct error *err)
 {
 	autofree char *parent = bundle_parent(m);
+	autofree char *work_parent = path_join(m->config.root, TASK_DIR, NULL);
+	autostrv struct strv works = STRV_INIT;
 
-	if (list_tasks(parent, ret, err) < 0)
+	if (list_tasks(work_parent, &works, err) < 0 || list_tasks(parent, ret, err) < 0)
 		return -1;
-	return sweep_work(m, ret, err);
+	sweep_work(work_parent, &works, ret);
+	return 0;
 }
 
 /* The socket's path as it was when the shim was started: the daemon's own may have moved since. */

@@ -18,7 +18,7 @@
 
 #define AUTH_MAX (64 << 10)
 #define WATCH_TICK_MS 500
-#define PULL_ATTEMPTS 10
+#define PULL_ATTEMPTS 100
 
 /* Counted: the pulling thread and the loop. */
 struct pull_watch {
